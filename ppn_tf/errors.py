@@ -1,0 +1,33 @@
+"""Exceptions of the package: every refusal of bad input is one of these."""
+
+
+class PpnError(Exception):
+    """Base class of all exceptions that ppn_tf raises on purpose."""
+
+
+class DataError(PpnError, ValueError):
+    """Arrays or files that cannot be used: wrong shape, NaN, wrong key."""
+
+
+class SourceError(PpnError, RuntimeError):
+    """A public file could not be had, or is not what it should be."""
+
+
+class SourceMissingError(SourceError):
+    """A public file is neither in the data directory nor downloadable."""
+
+
+class OptionError(PpnError, ValueError):
+    """An unknown name, or an option outside its range."""
+
+
+class DeviceError(PpnError, RuntimeError):
+    """The requested device is not there."""
+
+
+class RecordError(PpnError, RuntimeError):
+    """A run record or checkpoint could not be written or read."""
+
+
+class TrainingError(PpnError, RuntimeError):
+    """Training met a value it cannot go on with, such as a NaN loss."""
