@@ -1,0 +1,182 @@
+"""Callbacks: what a run costs, a plateau rule that can resume, a progress bar."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any
+
+import keras
+import psutil
+from tqdm import tqdm
+
+from ppn_tf.errors import TrainingError
+
+
+class ResourceMonitor(keras.callbacks.Callback):
+    """Record time, memory and convergence of every epoch.
+
+    This is the paper's "custom callback" (section IV-A1). `epochs` holds one dict per
+    epoch: ``epoch`` (from 1), ``seconds``, ``learning_rate``, ``loss``, ``val_loss``,
+    ``rss_mib`` and ``peak_rss_mib`` (resident memory at the end and the largest seen
+    between batches), ``gpu_peak_mib`` (None without a GPU), ``process`` (counts the
+    processes that shared the training: seconds of a resumed run add up, its peaks do
+    not), and ``centers``, the learned centre (d_row, d_col) of every PoCA layer.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.epochs: list[dict[str, Any]] = []
+        self._process = psutil.Process()
+        self._part = 0
+
+    def restore(self, epochs: list[dict[str, Any]]) -> None:
+        """Continue the list of an interrupted run."""
+        self.epochs = list(epochs)
+        self._part = 1 + max((entry["process"] for entry in epochs), default=-1)
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Start the clock."""
+        self._start = time.perf_counter()
+        self._peak = self._rss_mib()
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        """Look at the memory."""
+        self._peak = max(self._peak, self._rss_mib())
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Append the epoch's figures."""
+        rss_mib = self._rss_mib()
+        gpu_peak_mib = gpu_peak_memory_mib()
+        self.epochs.append(
+            {
+                "epoch": epoch + 1,
+                "seconds": round(time.perf_counter() - self._start, 3),
+                "learning_rate": float(self.model.optimizer.learning_rate),
+                "loss": float((logs or {})["loss"]),
+                "val_loss": float((logs or {})["val_loss"]),
+                "rss_mib": round(rss_mib, 1),
+                "peak_rss_mib": round(max(self._peak, rss_mib), 1),
+                "gpu_peak_mib": None if gpu_peak_mib is None else round(gpu_peak_mib, 1),
+                "process": self._part,
+                "centers": self._centers(),
+            }
+        )
+
+    def _centers(self) -> dict[str, list[float]]:
+        layers = [layer for layer in self.model.layers if hasattr(layer, "center")]
+        return {
+            layer.name: [float(v) for v in keras.ops.convert_to_numpy(layer.center)]
+            for layer in layers
+            # BatchNormalization has a flag of this name
+            if not isinstance(layer.center, bool)
+        }
+
+    def _rss_mib(self) -> float:
+        return self._process.memory_info().rss / 2**20
+
+
+def gpu_peak_memory_mib() -> float | None:
+    """Return the peak memory on the first visible GPU in MiB, None without one."""
+    if keras.backend.backend() == "jax":
+        import jax
+
+        stats = jax.devices()[0].memory_stats() if jax.default_backend() == "gpu" else None
+        return stats["peak_bytes_in_use"] / 2**20 if stats else None
+    import tensorflow as tf
+
+    if not tf.config.list_logical_devices("GPU"):
+        return None
+    return tf.config.experimental.get_memory_info("GPU:0")["peak"] / 2**20
+
+
+class ResumablePlateau(keras.callbacks.ReduceLROnPlateau):
+    """`ReduceLROnPlateau` whose counters survive an interruption."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._restored: dict[str, Any] | None = None
+
+    def state(self) -> dict[str, Any]:
+        """Return the counters as plain values."""
+        best = None if self.best is None else float(self.best)
+        return {"best": best, "wait": self.wait, "cooldown_counter": self.cooldown_counter}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Start the next training from these counters instead of fresh ones."""
+        self._restored = state
+
+    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
+        """Reset the counters, or restore them."""
+        super().on_train_begin(logs)
+        if self._restored is not None:
+            self.best = self._restored["best"]
+            self.wait = self._restored["wait"]
+            self.cooldown_counter = self._restored["cooldown_counter"]
+            self._restored = None
+
+
+class StopOnNaN(keras.callbacks.Callback):
+    """Stop with an error that says where the loss stopped being a number."""
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Remember the epoch."""
+        self._epoch = epoch
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        """Check the running loss."""
+        loss = (logs or {}).get("loss", 0.0)
+        if not math.isfinite(loss):
+            raise TrainingError(
+                f"the loss became {loss} in epoch {self._epoch + 1}, batch {batch + 1}; the last "
+                "finished epoch is kept. Look at the input scaling or lower the learning rate"
+            )
+
+
+class ProgressBar(keras.callbacks.Callback):
+    """A bar over all steps of a training, with an estimate, on standard error.
+
+    Parameters
+    ----------
+    label : str
+        What is being trained.
+    epochs, steps : int
+        Epochs in all and steps per epoch.
+    initial_epoch : int
+        Epochs that an interrupted run finished before.
+    """
+
+    def __init__(self, label: str, epochs: int, steps: int, initial_epoch: int = 0) -> None:
+        super().__init__()
+        self._label = label
+        self._epochs, self._steps, self._initial = epochs, steps, initial_epoch
+        self._bar: tqdm | None = None
+
+    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
+        """Open the bar."""
+        self._bar = tqdm(
+            total=self._epochs * self._steps,
+            initial=self._initial * self._steps,
+            desc=self._label,
+            unit="step",
+            mininterval=1.0,
+            dynamic_ncols=True,
+        )
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        """Advance."""
+        self._bar.update(1)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Show the losses."""
+        logs = logs or {}
+        self._bar.set_postfix(
+            epoch=f"{epoch + 1}/{self._epochs}",
+            loss=f"{logs['loss']:.4f}",
+            val_loss=f"{logs['val_loss']:.4f}",
+        )
+
+    def close(self) -> None:
+        """Close the bar, also after an interruption."""
+        if self._bar is not None:
+            self._bar.close()

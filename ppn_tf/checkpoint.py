@@ -1,0 +1,103 @@
+"""One file with all that decides how an interrupted training goes on."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from ppn_tf.callbacks import ResourceMonitor, ResumablePlateau
+from ppn_tf.errors import RecordError
+from ppn_tf.files import replacing
+
+#: Raised when the layout of the file changes.
+VERSION = 1
+
+
+class Checkpoint(keras.callbacks.Callback):
+    """Write the state of a training after every epoch.
+
+    The file is a plain ``.npz`` without pickle: all model variables (weights, BatchNorm
+    statistics, dropout seeds), all optimiser variables (step count, learning rate,
+    moments), the plateau counters and the epochs so far. The order of the patches
+    needs no state: it depends on seed and epoch.
+
+    Parameters
+    ----------
+    path : Path
+        File to be replaced after every epoch.
+    plateau : ResumablePlateau
+    monitor : ResourceMonitor
+    """
+
+    def __init__(self, path: Path, plateau: ResumablePlateau, monitor: ResourceMonitor) -> None:
+        super().__init__()
+        self._path = path
+        self._plateau = plateau
+        self._monitor = monitor
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Write the file."""
+        state = {
+            "version": VERSION,
+            "plateau": self._plateau.state(),
+            "epochs": self._monitor.epochs,
+        }
+        arrays = {name: np.asarray(v) for name, v in _variables(self.model).items()}
+        with replacing(self._path) as temporary, temporary.open("wb") as stream:
+            np.savez(stream, state=np.array(json.dumps(state)), **arrays)
+
+
+def _variables(model: keras.Model) -> dict[str, Any]:
+    groups = {"model": model.variables, "optimizer": model.optimizer.variables}
+    return {
+        f"{group}_{index:04d}": keras.ops.convert_to_numpy(variable)
+        for group, variables in groups.items()
+        for index, variable in enumerate(variables)
+    }
+
+
+def read_checkpoint(path: Path, model: keras.Model) -> dict[str, Any]:
+    """Put a checkpoint's variables into a compiled model.
+
+    Parameters
+    ----------
+    path : Path
+        File that `Checkpoint` wrote.
+    model : keras.Model
+        The same network, compiled with the same optimiser.
+
+    Returns
+    -------
+    dict
+        ``plateau`` and ``epochs``.
+
+    Raises
+    ------
+    RecordError
+        If the file is damaged or belongs to another network; the model is unchanged.
+    """
+    model.optimizer.build(model.trainable_variables)
+    targets = [*model.variables, *model.optimizer.variables]
+    names = list(_variables(model))
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            state = json.loads(str(archive["state"]))
+            stored = {name: archive[name] for name in archive.files if name != "state"}
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise RecordError(
+            f"checkpoint {path} cannot be read ({error}): delete it to train from the start"
+        ) from error
+    shapes = {name: tuple(t.shape) for name, t in zip(names, targets, strict=True)}
+    if state.get("version") != VERSION or {n: v.shape for n, v in stored.items()} != shapes:
+        raise RecordError(
+            f"checkpoint {path} belongs to another network or another version of ppn_tf: "
+            "delete it to train from the start"
+        )
+    for name, target in zip(names, targets, strict=True):
+        target.assign(stored[name])
+    return state

@@ -1,0 +1,1 @@
+"""The paper's exhibits: what was published, what comes out here, and a verdict on each."""

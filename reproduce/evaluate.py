@@ -1,0 +1,245 @@
+"""All that any exhibit asks of one run, computed once when the run ends."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ppn_tf import data, metrics, spectrum, stitching
+from ppn_tf.data.dataset import Dataset
+from ppn_tf.inference import Patches
+from ppn_tf.scaling import Scaling
+
+#: Raised when more is computed; records of an older version are evaluated again from
+#: their weights, not trained again.
+EVALUATION_VERSION = 1
+
+#: Region whose predictions are kept for figures (the one that the authors' code shows).
+FIGURE_REGION = "lower-right"
+
+#: Overlaps of the limited-data experiments (sections IV-E2 and IV-E3).
+OVERLAPS = (0.0, 0.25, 0.30, 0.40, 0.50, 0.60, 0.70, 0.75, 0.80, 0.90)
+
+#: Samples with other features than the chart (section IV-D), scanned at half overlap.
+CURVED = ("siemens-star", "spiral", "camera", "coins")
+CURVED_STEP_PX = 16.0
+
+#: Regions of the reduced evaluation: all lie in the test rows.
+TEST_ROW_REGIONS = ("lower-left", "lower-right", "rows", "gap")
+
+#: Added to the run's seed, so that these scans do not repeat the noise of training.
+TEST_SCAN_SEED = 1_000_000
+
+CHANNELS = ("amplitude", "phase")
+WINDOW_PX = 32
+
+Predictor = Callable[[np.ndarray], Patches]
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """What `evaluate` returns.
+
+    Attributes
+    ----------
+    results : dict
+        Plain values for the record.
+    predictions : dict of arrays
+        float16 predictions of `FIGURE_REGION` and their positions.
+    """
+
+    results: dict[str, Any]
+    predictions: dict[str, np.ndarray]
+
+
+def evaluate(
+    predict: Predictor, dataset: Dataset, scaling: Scaling, spec: dict[str, Any]
+) -> Evaluation:
+    """Score a predictor on every region, convention, overlap and sample.
+
+    Parameters
+    ----------
+    predict : callable
+        From raw counts (N, H, W) to `Patches` on the target scale.
+    dataset : Dataset
+        The scan that the run trained on.
+    scaling : Scaling
+        Fitted on its training part.
+    spec : dict
+        `RunSpec.to_dict`.
+
+    Returns
+    -------
+    Evaluation
+    """
+    full = spec["evaluation"] == "full"
+    names = tuple(data.REGIONS) if full else TEST_ROW_REGIONS
+    regions = {name: data.region_indices(dataset, name) for name in names}
+    needed = np.unique(np.concatenate(list(regions.values())))
+    patches = predict(dataset.patterns[needed])
+    results: dict[str, Any] = {"regions": {}, "spectrum": {}}
+    for name, indices in regions.items():
+        chosen = np.searchsorted(needed, indices)
+        part = Patches(patches.amplitude[chosen], patches.phase[chosen])
+        results["regions"][name] = score(part, dataset, indices, scaling)
+        if name in ("lower-right", "gap"):
+            results["spectrum"][name] = spectra(part, dataset, indices, scaling)
+        if name == FIGURE_REGION:
+            predictions = _kept(part, dataset.positions_px[indices])
+    if full:
+        results["overlap"] = overlaps(predict, scaling, spec)
+        results["curved"] = curved(predict, scaling, spec)
+    return Evaluation(results, predictions)
+
+
+def _kept(part: Patches, positions_px: np.ndarray) -> dict[str, np.ndarray]:
+    return {
+        "amplitude": part.amplitude.astype(np.float16),
+        "phase": part.phase.astype(np.float16),
+        "positions_px": positions_px.astype(np.int16),
+    }
+
+
+def _targets(dataset: Dataset, indices: np.ndarray, scaling: Scaling) -> Patches:
+    return Patches(
+        scaling.target_amplitude(dataset.amplitude[indices]),
+        scaling.target_phase(dataset.phase[indices]),
+    )
+
+
+def score(part: Patches, dataset: Dataset, indices: np.ndarray, scaling: Scaling) -> dict[str, Any]:
+    """Score patches under the three conventions, data range 1.
+
+    ``flattened`` and ``per-image`` compare unstitched patches, ``field`` the stitched
+    fields of prediction and truth at the true positions, on the largest rectangle
+    without holes.
+    """
+    truth = _targets(dataset, indices, scaling)
+    positions_px = dataset.positions_px[indices]
+    found: dict[str, Any] = {"patches": len(indices)}
+    for channel in CHANNELS:
+        prediction, target = getattr(part, channel), getattr(truth, channel)
+        scores = {}
+        for convention in ("flattened", "per-image"):
+            if convention == "flattened" and len(indices) < metrics.WINDOW_PX:
+                continue
+            scores[convention] = metrics.evaluate(
+                prediction, target, data_range=1.0, convention=convention
+            ).to_dict()
+        field, true_field = stitched_pair(prediction, target, positions_px, dataset.object_shape)
+        if min(field.shape) >= metrics.WINDOW_PX:
+            scores["field"] = metrics.evaluate(
+                field, true_field, data_range=1.0, convention="field"
+            ).to_dict()
+        found[channel] = scores
+    return found
+
+
+def stitched_pair(
+    prediction: np.ndarray, target: np.ndarray, positions_px: np.ndarray, shape: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Stitch predicted and true patches; crop to the largest rectangle without holes."""
+    weights = stitching.weights(WINDOW_PX)
+    fields = [
+        stitching.stitch(patches, positions_px, shape, weights=weights)
+        for patches in (prediction, target)
+    ]
+    box = solid_box(fields[0].coverage)
+    return fields[0].field[box], fields[1].field[box]
+
+
+def solid_box(coverage: np.ndarray) -> tuple[slice, slice]:
+    """Shrink the bounding box of the covered pixels until it has no hole.
+
+    The side with the largest share of uncovered pixels goes first, so that ragged edges
+    (jitter) cost a few pixels only.
+    """
+    rows, cols = stitching.covered_crop(coverage, coverage)
+    top, bottom, left, right = rows.start, rows.stop, cols.start, cols.stop
+    while not coverage[top:bottom, left:right].all():
+        box = ~coverage[top:bottom, left:right]
+        holes = [box[0].mean(), box[-1].mean(), box[:, 0].mean(), box[:, -1].mean()]
+        side = int(np.argmax(holes))
+        top, bottom = top + (side == 0), bottom - (side == 1)
+        left, right = left + (side == 2), right - (side == 3)
+    return slice(top, bottom), slice(left, right)
+
+
+def spectra(
+    part: Patches, dataset: Dataset, indices: np.ndarray, scaling: Scaling
+) -> dict[str, Any]:
+    """Diagonal profiles and band energies of prediction and truth (Fig. 4)."""
+    truth = _targets(dataset, indices, scaling)
+    positions_px = dataset.positions_px[indices]
+    found: dict[str, Any] = {}
+    for channel in CHANNELS:
+        pair = {"prediction": getattr(part, channel), "truth": getattr(truth, channel)}
+        fields = stitched_pair(*pair.values(), positions_px, dataset.object_shape)
+        found[channel] = {
+            side: {
+                "patches": _profile(spectrum.mean_power_spectrum(values, remove_mean=True)),
+                "field": _profile(spectrum.power_spectrum(field, remove_mean=True, window="hann")),
+            }
+            for (side, values), field in zip(pair.items(), fields, strict=True)
+        }
+    return found
+
+
+def _profile(psd: np.ndarray) -> dict[str, Any]:
+    side = min(psd.shape)
+    # the diagonal needs a square: a strip's spectrum keeps its bands only
+    found: dict[str, Any] = {"bands": spectrum.band_energies(psd)}
+    if psd.shape == (side, side):
+        frequency, power = spectrum.diagonal_profile(psd)
+        found["frequency"] = [round(float(v), 6) for v in frequency]
+        found["power"] = [float(f"{v:.6g}") for v in power]
+    return found
+
+
+def overlaps(predict: Predictor, scaling: Scaling, spec: dict[str, Any]) -> dict[str, Any]:
+    """Scan the figure region again at other overlaps (Figs. 7b and 8)."""
+    obj = data.load_object(spec["object_name"])
+    rows, cols = data.REGIONS[FIGURE_REGION]
+    # rows and cols count scan positions; the region ends where the object does
+    area = tuple(
+        slice(8 * axis.start, side)
+        for axis, side in zip((rows, cols), obj.amplitude.shape, strict=True)
+    )
+    crop = data.ComplexObject(
+        f"{obj.name}/{FIGURE_REGION}", obj.amplitude[area], obj.phase_rad[area], obj.provenance
+    )
+    found = {}
+    for overlap in OVERLAPS:
+        step_px = data.step_from_overlap(WINDOW_PX, overlap)
+        found[f"{overlap:.2f}"] = _scan_and_score(crop, step_px, predict, scaling, spec)
+    return found
+
+
+def curved(predict: Predictor, scaling: Scaling, spec: dict[str, Any]) -> dict[str, Any]:
+    """Score samples that the network has not been trained on (Fig. 6)."""
+    return {
+        name: _scan_and_score(data.load_object(name), CURVED_STEP_PX, predict, scaling, spec)
+        for name in CURVED
+    }
+
+
+def _scan_and_score(
+    obj: data.ComplexObject,
+    step_px: float,
+    predict: Predictor,
+    scaling: Scaling,
+    spec: dict[str, Any],
+) -> dict[str, Any]:
+    probe = data.load_probe("stand-in" if spec["object_name"] == "stand-in" else "ltem")
+    dataset = data.make(
+        obj,
+        probe,
+        step_px=step_px,
+        noise=data.NoiseModel(**spec["noise"]),
+        seed=TEST_SCAN_SEED + spec["seed"],
+    )
+    part = predict(dataset.patterns)
+    return {"step_px": step_px, **score(part, dataset, np.arange(len(dataset)), scaling)}

@@ -1,0 +1,306 @@
+"""The run store: look a run up, or train it; resumable; with its provenance.
+
+A finished run is ``results/runs/<hash>/<backend>.json``. Beside it lie the predictions
+that figures draw (``<backend>.npz``, float16) and the trained network
+(``<backend>.keras``), from which a run is evaluated again when an exhibit asks for
+more. While a run is under way there is a checkpoint and a lock; both are gone, or
+harmless, afterwards.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import fcntl
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from ppn_tf import data, devices, models, training, trivial
+from ppn_tf.errors import RecordError
+from ppn_tf.files import replacing, write_json
+from ppn_tf.inference import Patches, predict
+from ppn_tf.numerics import NUMERICS_VERSION
+from ppn_tf.scaling import Scaling
+from reproduce.evaluate import EVALUATION_VERSION, Evaluation, evaluate
+from reproduce.specification import RunSpec, digest
+
+#: Keys that every record has.
+RECORD_KEYS = ("spec", "hash", "results", "results_digest", "cost", "environment", "data")
+
+
+class RunStore:
+    """Records of finished runs in a folder.
+
+    Parameters
+    ----------
+    folder : Path
+        ``results/runs``; made when the first run is written.
+    device : str
+        Name of the device, for the records.
+    deterministic : bool
+        Train with deterministic kernels.
+    """
+
+    def __init__(self, folder: Path, device: str = "", deterministic: bool = False) -> None:
+        self.folder = Path(folder)
+        self.device = device
+        self.deterministic = deterministic
+
+    def path(self, spec: RunSpec, ending: str = "json") -> Path:
+        """Return the path of one of the run's files."""
+        return self.folder / spec.hash / f"{keras.backend.backend()}.{ending}"
+
+    def find(self, spec: RunSpec) -> dict[str, Any] | None:
+        """Return the record of a finished run, None if there is none.
+
+        A damaged record is reported on standard error and counts as missing.
+        """
+        path = self.path(spec)
+        if not path.exists():
+            return None
+        try:
+            return read_record(path)
+        except RecordError as error:
+            print(f"warning: {error}; the run counts as missing", file=sys.stderr)
+            return None
+
+    def ensure(self, spec: RunSpec, *, retrain: bool = False, progress: bool = True) -> dict:
+        """Return the run's record; train, resume or evaluate as needed.
+
+        Parameters
+        ----------
+        spec : RunSpec
+        retrain : bool
+            Train although there is a record; it is replaced when the new run ends.
+        progress : bool
+            Show a progress bar on standard error.
+
+        Returns
+        -------
+        dict
+            The record.
+        """
+        record = None if retrain else self._current(spec)
+        if record is not None:
+            return record
+        with _lock(self.path(spec, "lock"), spec.label):
+            # another process may have finished it while this one waited
+            record = None if retrain else self._current(spec)
+            return record or self._make(spec, retrain, progress)
+
+    def _current(self, spec: RunSpec) -> dict[str, Any] | None:
+        record = self.find(spec)
+        if record is None or record["evaluation_version"] >= EVALUATION_VERSION:
+            return record
+        # older, but nothing to evaluate it from: what it holds still counts
+        return record if not self.path(spec, "keras").exists() else None
+
+    def _make(self, spec: RunSpec, retrain: bool, progress: bool) -> dict[str, Any]:
+        started = time.time()
+        training.make_repeatable(spec.seed, self.deterministic)
+        dataset = data.load(
+            spec.object_name,
+            jitter_px=spec.jitter_px,
+            noise=spec.noise,
+            seed=spec.seed,
+        )
+        train, validation = _split(dataset, spec)
+        scaling = dataset.fit_scaling(train, spec.transform)
+        if spec.trivial is not None:
+            fitted = _fit_trivial(spec, dataset, train, validation, scaling)
+        else:
+            fitted = self._fit_network(
+                spec, dataset, (train, validation), scaling, retrain, progress
+            )
+        predictor, described, epochs = fitted
+        trained = time.time()
+        evaluation = evaluate(predictor, dataset, scaling, spec.to_dict())
+        results = {
+            "scaling": scaling.to_dict(),
+            "train_patches": len(train),
+            "validation_patches": len(validation),
+            **described,
+            **evaluation.results,
+        }
+        cost = {
+            "epochs": [{k: e[k] for k in _COST_KEYS} for e in epochs],
+            "train_seconds": round(sum(e["seconds"] for e in epochs), 1),
+            "evaluate_seconds": round(time.time() - trained, 1),
+            "total_seconds": round(time.time() - started, 1),
+            "finished_utc": datetime.datetime.now(datetime.timezone.utc).isoformat("T", "seconds"),
+        }
+        return self._write(spec, evaluation, results, cost, dataset.provenance)
+
+    def _fit_network(
+        self,
+        spec: RunSpec,
+        dataset: data.Dataset,
+        split: tuple[np.ndarray, np.ndarray],
+        scaling: Scaling,
+        retrain: bool,
+        progress: bool,
+    ) -> tuple[Any, dict[str, Any], list[dict[str, Any]]]:
+        model = models.create(
+            spec.model, (*dataset.patterns.shape[1:], 1), scaling=scaling, **dict(spec.options)
+        )
+        checkpoint = self.path(spec, "checkpoint.npz")
+        epochs = self._epochs_of_weights(spec, retrain, checkpoint)
+        if epochs is not None:
+            model = keras.saving.load_model(self.path(spec, "keras"), safe_mode=True)
+        else:
+            epochs = training.train(
+                model,
+                training.Samples.of(dataset, split[0], scaling),
+                training.Samples.of(dataset, split[1], scaling),
+                spec.training,
+                seed=spec.seed,
+                checkpoint=checkpoint,
+                label=spec.label if progress else None,
+            )
+            with replacing(self.path(spec, "keras")) as temporary:
+                model.save(temporary, include_optimizer=False)
+        described = {
+            "parameters": model.count_params(),
+            "history": [{k: e[k] for k in _RESULT_KEYS if k in e} for e in epochs],
+        }
+        return (lambda patterns: predict(model, patterns)), described, epochs
+
+    def _epochs_of_weights(
+        self, spec: RunSpec, retrain: bool, checkpoint: Path
+    ) -> list[dict[str, Any]] | None:
+        """Return the epochs of a finished run that only wants evaluation."""
+        record = self.find(spec)
+        if retrain or record is None or checkpoint.exists():
+            return None
+        pairs = zip(record["results"]["history"], record["cost"]["epochs"], strict=True)
+        return [{**result, **cost} for result, cost in pairs]
+
+    def _write(
+        self,
+        spec: RunSpec,
+        evaluation: Evaluation,
+        results: dict[str, Any],
+        cost: dict[str, Any],
+        provenance: dict[str, Any],
+    ) -> dict[str, Any]:
+        record = {
+            "spec": spec.to_dict(),
+            "hash": spec.hash,
+            "label": spec.label,
+            "evaluation_version": EVALUATION_VERSION,
+            "results": results,
+            "results_digest": digest(results),
+            "cost": cost,
+            "environment": self.environment(),
+            "data": provenance,
+        }
+        with replacing(self.path(spec, "npz")) as temporary, temporary.open("wb") as stream:
+            np.savez_compressed(stream, **evaluation.predictions)
+        write_json(self.path(spec), record)
+        self.path(spec, "checkpoint.npz").unlink(missing_ok=True)
+        return record
+
+    def environment(self) -> dict[str, Any]:
+        """Return what was used, for the record."""
+        return {
+            "backend": keras.backend.backend(),
+            "device": self.device,
+            "deterministic": self.deterministic,
+            "versions": devices.versions(),
+            "commit": commit(),
+            "numerics_version": NUMERICS_VERSION,
+        }
+
+
+#: Entries of an epoch that timing and the machine decide, and those that the run decides.
+_COST_KEYS = ("seconds", "rss_mib", "peak_rss_mib", "gpu_peak_mib", "process")
+_RESULT_KEYS = ("epoch", "learning_rate", "loss", "val_loss", "centers")
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """Read a record and check that its results are as they were written.
+
+    Raises
+    ------
+    RecordError
+        If the file is no record, lacks a key, or its results do not fit their digest.
+    """
+    try:
+        record = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RecordError(f"record {path} cannot be read: {error}") from error
+    missing = [key for key in RECORD_KEYS if key not in record] if isinstance(record, dict) else []
+    if not isinstance(record, dict) or missing:
+        raise RecordError(f"record {path} lacks the keys {', '.join(missing) or 'of a record'}")
+    if digest(record["results"]) != record["results_digest"]:
+        raise RecordError(f"record {path} was changed: its results do not fit their digest")
+    return record
+
+
+def commit() -> str | None:
+    """Return the commit of the working tree, or $PPN_TF_COMMIT where there is no git."""
+    if "PPN_TF_COMMIT" in os.environ:
+        return os.environ["PPN_TF_COMMIT"]
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        done = subprocess.run(
+            command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()
+
+
+@contextlib.contextmanager
+def _lock(path: Path, label: str) -> Iterator[None]:
+    """Let one process at a time make a run; the system frees the lock of a killed one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"waiting for another process that trains {label}", file=sys.stderr)
+            fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
+
+
+def _split(dataset: data.Dataset, spec: RunSpec) -> tuple[np.ndarray, np.ndarray]:
+    indices = data.train_indices(dataset)
+    if spec.train_size is not None:
+        indices = data.subsample(indices, spec.train_size, spec.seed)
+    return data.split_validation(indices, spec.seed)
+
+
+def _fit_trivial(
+    spec: RunSpec,
+    dataset: data.Dataset,
+    train: np.ndarray,
+    validation: np.ndarray,
+    scaling: Scaling,
+) -> tuple[Any, dict[str, Any], list[dict[str, Any]]]:
+    parts = [training.Samples.of(dataset, part, scaling) for part in (train, validation)]
+    known = [
+        array
+        for part in parts
+        for array in (_scaled(part.patterns, scaling), part.amplitude, part.phase)
+    ]
+
+    def predictor(patterns: np.ndarray) -> Patches:
+        return Patches(*trivial.predict(spec.trivial, *known, _scaled(patterns, scaling)))
+
+    return predictor, {"parameters": 0, "history": []}, []
+
+
+def _scaled(patterns: np.ndarray, scaling: Scaling) -> np.ndarray:
+    low, high = scaling.input_range
+    values = np.log1p(patterns) if scaling.transform == "log1p" else patterns
+    return (values - low) / (high - low)
