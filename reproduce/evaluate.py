@@ -33,6 +33,9 @@ TEST_ROW_REGIONS = ("lower-left", "lower-right", "rows", "gap")
 #: Added to the run's seed, so that these scans do not repeat the noise of training.
 TEST_SCAN_SEED = 1_000_000
 
+#: Total spectral power below which an image on the [0, 1] scale counts as constant.
+FLAT_POWER = 1e-12
+
 CHANNELS = ("amplitude", "phase")
 WINDOW_PX = 32
 
@@ -191,7 +194,9 @@ def spectra(
 def _profile(psd: np.ndarray) -> dict[str, Any]:
     side = min(psd.shape)
     # the diagonal needs a square: a strip's spectrum keeps its bands only
-    found: dict[str, Any] = {"bands": spectrum.band_energies(psd)}
+    # a constant image has no spectrum beyond rounding: no shares to speak of
+    flat = float(psd.sum()) < FLAT_POWER
+    found: dict[str, Any] = {"bands": None if flat else spectrum.band_energies(psd)}
     if psd.shape == (side, side):
         frequency, power = spectrum.diagonal_profile(psd)
         found["frequency"] = [round(float(v), 6) for v in frequency]
