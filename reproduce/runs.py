@@ -54,6 +54,8 @@ class RunStore:
         self.folder = Path(folder)
         self.device = device
         self.deterministic = deterministic
+        # now, since a run outlasts many a commit
+        self.commit = commit()
 
     def path(self, spec: RunSpec, ending: str = "json") -> Path:
         """Return the path of one of the run's files."""
@@ -216,7 +218,7 @@ class RunStore:
             "device": self.device,
             "deterministic": self.deterministic,
             "versions": devices.versions(),
-            "commit": commit(),
+            "commit": self.commit,
             "numerics_version": NUMERICS_VERSION,
         }
 
