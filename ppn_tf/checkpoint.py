@@ -88,12 +88,14 @@ def read_checkpoint(path: Path, model: keras.Model) -> dict[str, Any]:
         with np.load(path, allow_pickle=False) as archive:
             state = json.loads(str(archive["state"]))
             stored = {name: archive[name] for name in archive.files if name != "state"}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    # TypeError: np.load gives a bare array, without keys, for an npy file
+    except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile) as error:
         raise RecordError(
             f"checkpoint {path} cannot be read ({error}): delete it to train from the start"
         ) from error
     shapes = {name: tuple(t.shape) for name, t in zip(names, targets, strict=True)}
-    if state.get("version") != VERSION or {n: v.shape for n, v in stored.items()} != shapes:
+    version = state.get("version") if isinstance(state, dict) else None
+    if version != VERSION or {n: v.shape for n, v in stored.items()} != shapes:
         raise RecordError(
             f"checkpoint {path} belongs to another network or another version of ppn_tf: "
             "delete it to train from the start"

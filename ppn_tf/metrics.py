@@ -203,19 +203,7 @@ def ssim(
         raise OptionError(
             f"unknown SSIM convention {convention!r}: expected one of {', '.join(CONVENTIONS)}"
         )
-    prediction, truth = _checked_pair(prediction, truth, clip)
-    if convention == "field":
-        if truth.ndim != 2:
-            raise DataError(
-                f"convention 'field' expects one (H, W) field, received shape {truth.shape}: "
-                "stitch the patches first, or use convention='per-image'"
-            )
-        images = prediction[None], truth[None]
-    else:
-        images = _stack(prediction), _stack(truth)
-        if convention == "flattened":
-            # one picture whose rows are the patches
-            images = tuple(values.reshape(1, len(values), -1) for values in images)
+    images = _pictures(*_checked_pair(prediction, truth, clip), convention)
     height, width = images[0].shape[1:]
     if min(height, width) < WINDOW_PX:
         what = "patches" if convention == "flattened" and height < WINDOW_PX else "pixels a side"
@@ -255,6 +243,24 @@ def evaluate(
     error = mse(prediction, truth, clip=clip)
     similarity = ssim(prediction, truth, data_range=data_range, convention=convention, clip=clip)
     return Score(error, _decibel(error, data_range), similarity)
+
+
+def _pictures(
+    prediction: np.ndarray, truth: np.ndarray, convention: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the pair as stacks of pictures (N, H, W) that SSIM is taken of."""
+    if convention == "field":
+        if truth.ndim != 2:
+            raise DataError(
+                f"convention 'field' expects one (H, W) field, received shape {truth.shape}: "
+                "stitch the patches first, or use convention='per-image'"
+            )
+        return prediction[None], truth[None]
+    pair = _stack(prediction), _stack(truth)
+    if convention == "flattened":
+        # one picture whose rows are the patches
+        return tuple(values.reshape(1, len(values), -1) for values in pair)
+    return pair
 
 
 def _mean_ssim(x: np.ndarray, y: np.ndarray, data_range: float) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 from pathlib import Path
@@ -194,47 +195,75 @@ def train(
     RecordError
         If the checkpoint cannot be written, or belongs to another network.
     """
-    # two MSE losses, summed: Eq. (12)
-    model.compile(
-        optimizer=keras.optimizers.Adam(config.learning_rate),
-        loss={"amplitude": config.loss, "phase": config.loss},
-    )
-    plateau = ResumablePlateau(
-        monitor="val_loss",
-        factor=config.plateau_factor,
-        patience=config.plateau_patience,
-        min_lr=config.min_learning_rate,
-        min_delta=config.plateau_min_delta,
-    )
-    monitor = ResourceMonitor()
-    epoch = 0
-    if checkpoint is not None and checkpoint.exists():
-        state = read_checkpoint(checkpoint, model)
-        plateau.restore(state["plateau"])
-        monitor.restore(state["epochs"])
-        epoch = len(state["epochs"])
+    _compile(model, config)
+    plateau, monitor = _plateau(config), ResourceMonitor()
+    epoch = _resume(model, checkpoint, plateau, monitor)
     batches = Batches(training, config.batch_size, seed, epoch)
     callbacks: list[keras.callbacks.Callback] = [StopOnNaN(), plateau, monitor]
     if checkpoint is not None:
         callbacks.append(Checkpoint(checkpoint, plateau, monitor))
     if tensorboard is not None:
         callbacks.append(keras.callbacks.TensorBoard(str(tensorboard)))
-    bar = None
-    if label is not None:
-        bar = ProgressBar(label, config.epochs, len(batches), epoch)
-        callbacks.append(bar)
-    try:
-        if epoch < config.epochs:
-            model.fit(
-                batches,
-                validation_data=(validation.patterns, validation.targets),
-                validation_batch_size=config.batch_size,
-                initial_epoch=epoch,
-                epochs=config.epochs,
-                callbacks=callbacks,
-                verbose=0,
-            )
-    finally:
-        if bar is not None:
-            bar.close()
+    with contextlib.ExitStack() as stack:
+        if label is not None:
+            bar = ProgressBar(label, config.epochs, len(batches), epoch)
+            callbacks.append(bar)
+            stack.callback(bar.close)
+        _fit(model, batches, validation, config, callbacks, epoch)
     return monitor.epochs
+
+
+def _compile(model: keras.Model, config: TrainingConfig) -> None:
+    # two MSE losses, summed: Eq. (12)
+    model.compile(
+        optimizer=keras.optimizers.Adam(config.learning_rate),
+        loss={"amplitude": config.loss, "phase": config.loss},
+    )
+
+
+def _plateau(config: TrainingConfig) -> ResumablePlateau:
+    return ResumablePlateau(
+        monitor="val_loss",
+        factor=config.plateau_factor,
+        patience=config.plateau_patience,
+        min_lr=config.min_learning_rate,
+        min_delta=config.plateau_min_delta,
+    )
+
+
+def _resume(
+    model: keras.Model,
+    checkpoint: Path | None,
+    plateau: ResumablePlateau,
+    monitor: ResourceMonitor,
+) -> int:
+    """Return how many epochs the checkpoint holds, after putting it in place."""
+    if checkpoint is None or not checkpoint.exists():
+        return 0
+    state = read_checkpoint(checkpoint, model)
+    plateau.restore(state["plateau"])
+    monitor.restore(state["epochs"])
+    return len(state["epochs"])
+
+
+def _fit(
+    model: keras.Model,
+    batches: Batches,
+    validation: Samples,
+    config: TrainingConfig,
+    callbacks: list[keras.callbacks.Callback],
+    epoch: int,
+) -> None:
+    if epoch >= config.epochs:
+        return
+    model.fit(
+        batches,
+        validation_data=(validation.patterns, validation.targets),
+        validation_batch_size=config.batch_size,
+        initial_epoch=epoch,
+        epochs=config.epochs,
+        callbacks=callbacks,
+        # the default reorders the batches by a global random state
+        shuffle=False,
+        verbose=0,
+    )

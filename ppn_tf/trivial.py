@@ -86,16 +86,8 @@ def predict(
         index = nearest(inputs, test)
         found = [t[index] for t in targets]
     else:
-        validation = _stack(validation_inputs, "validation_inputs")
-        _like(validation, inputs, "validation_inputs")
-        checked = [
-            _paired(values, validation, label)
-            for label, values in (
-                ("validation_amplitude", validation_amplitude),
-                ("validation_phase", validation_phase),
-            )
-        ]
-        found = _chosen_ridge(inputs, targets, validation, checked, test)
+        held_out = (validation_inputs, validation_amplitude, validation_phase)
+        found = _chosen_ridge(inputs, targets, *_checked_validation(inputs, *held_out), test)
     return found[0].astype(np.float32), found[1].astype(np.float32)
 
 
@@ -285,6 +277,16 @@ def _chosen_ridge(
         ]
         found.append(solver.fit(target, alphas[int(np.argmin(errors))])(test))
     return found
+
+
+def _checked_validation(
+    inputs: np.ndarray, patterns: np.ndarray, amplitude: np.ndarray, phase: np.ndarray
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    patterns = _like(_stack(patterns, "validation_inputs"), inputs, "validation_inputs")
+    return patterns, [
+        _paired(amplitude, patterns, "validation_amplitude"),
+        _paired(phase, patterns, "validation_phase"),
+    ]
 
 
 def _stack(values: np.ndarray, name: str) -> np.ndarray:

@@ -209,7 +209,8 @@ class RunStore:
             np.savez_compressed(stream, **evaluation.predictions)
         write_json(self.path(spec), record)
         self.path(spec, "checkpoint.npz").unlink(missing_ok=True)
-        return record
+        # as later calls find it: lists in place of tuples
+        return read_record(self.path(spec))
 
     def environment(self) -> dict[str, Any]:
         """Return what was used, for the record."""

@@ -192,15 +192,21 @@ def _head_backward(arrays: tuple[Any, ...]) -> tuple[Any, Any, Any]:
         grads = _backward_block(*(x[None] for x in arrays))
         return tuple(x[0] for x in grads)
     key, value = key[None], value[None]
-
-    def step(carry: tuple[Any, Any], blocks: tuple[Any, ...]) -> tuple[tuple[Any, Any], Any]:
-        q, out, lse, upstream = blocks
-        d_query, d_key, d_value = _backward_block(q, key, value, out, lse, upstream)
-        return (carry[0] + d_key, carry[1] + d_value), d_query
-
     blocks = tuple(_split(x, rows) for x in (query, *others))
-    start = (ops.zeros_like(_transposed(key)), ops.zeros_like(_transposed(value)))
-    (d_key, d_value), d_query = ops.scan(step, start, blocks)
+
+    # not ops.scan: on TensorFlow it wants outputs of the carry's shape
+    def step(index: Any, carry: tuple[Any, Any, Any]) -> tuple[Any, Any, Any]:
+        q, out, lse, upstream = (ops.take(x, index, axis=0) for x in blocks)
+        d_query, d_key, d_value = _backward_block(q, key, value, out, lse, upstream)
+        place = ops.reshape(index, (1, 1))
+        return (
+            ops.scatter_update(carry[0], place, d_query[None]),
+            carry[1] + d_key,
+            carry[2] + d_value,
+        )
+
+    start = tuple(map(ops.zeros_like, (blocks[0], _transposed(key), _transposed(value))))
+    d_query, d_key, d_value = ops.fori_loop(0, blocks[0].shape[0], step, start)
     return ops.reshape(d_query, query.shape), d_key[0], d_value[0]
 
 
