@@ -97,7 +97,12 @@ class PixelSelfAttention(keras.layers.Layer):
     def call(self, inputs: Any) -> Any:
         """Attend over all pixels of each image."""
         height, width = inputs.shape[1:3]
-        query, key, value = self.heads(inputs)
+        out = self.attended(*self.heads(inputs), height, width)
+        out = ops.reshape(ops.transpose(out, (0, 2, 1, 3)), (-1, height, width, self.embed_dim))
+        return self.output_projection(out)
+
+    def attended(self, query: Any, key: Any, value: Any, height: int, width: int) -> Any:
+        """Attend with queries, keys and values (B, h, N, d_k); return (B, h, N, d_k)."""
         query, key = self.modulate(query, key, height, width)
         tokens = height * width
         out = attend(
@@ -107,9 +112,7 @@ class PixelSelfAttention(keras.layers.Layer):
             scale=1.0 / math.sqrt(self.key_dim),
             implementation=self.implementation,
         )
-        out = ops.reshape(out, (-1, self.num_heads, tokens, self.key_dim))
-        out = ops.reshape(ops.transpose(out, (0, 2, 1, 3)), (-1, height, width, self.embed_dim))
-        return self.output_projection(out)
+        return ops.reshape(out, (-1, self.num_heads, tokens, self.key_dim))
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         """(B, H, W, C) -> (B, H, W, embed_dim)."""
@@ -152,7 +155,8 @@ class PolarCoordinateAttention(PixelSelfAttention):
     the pixel ``(H / 2 + d_row H, W / 2 + d_col W)``. Since cos(a - b) = cos a cos b +
     sin a sin b and the radial weight belongs to the key, the modulated logits are an
     ordinary dot product of doubled features ``[q cos, q sin] . [k w cos, k w sin]``:
-    any exact attention kernel applies and no N x N weight matrix is needed. The
+    any exact attention kernel applies and no N x N weight matrix is needed; only
+    ``implementation="plain"`` forms them, as the authors' code does. The
     equations themselves are missing from our text of the paper; the choice of the
     radius is ours where the text is silent.
 
@@ -219,6 +223,18 @@ class PolarCoordinateAttention(PixelSelfAttention):
         query = ops.concatenate([query * cosine, query * sine], axis=-1)
         key = key * weight
         return query, ops.concatenate([key * cosine, key * sine], axis=-1)
+
+    def attended(self, query: Any, key: Any, value: Any, height: int, width: int) -> Any:
+        """Attend as the base class does, or with explicit N x N weights for "plain"."""
+        if choose(self.implementation, height * width) != "plain":
+            return super().attended(query, key, value, height, width)
+        weight, cosine, sine = self.polar_weights(height, width)
+        angle = ops.arctan2(sine, cosine)
+        angular = ops.cos(ops.expand_dims(angle, 1) - angle)
+        logits = ops.matmul(query, ops.transpose(key, (0, 1, 3, 2)))
+        logits = ops.cast(logits, weight.dtype) / math.sqrt(self.key_dim)
+        weights = ops.softmax(logits * weight * angular)
+        return ops.matmul(ops.cast(weights, value.dtype), value)
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""

@@ -1,0 +1,167 @@
+"""Exact attention: every implementation against a plain N x N reference in float64."""
+
+import numpy as np
+import pytest
+
+keras = pytest.importorskip("keras")
+
+from ppn_tf.errors import OptionError  # noqa: E402
+from ppn_tf.layers import attention  # noqa: E402
+
+needs_tensorflow = pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="uses TensorFlow's gradient tape"
+)
+NAMES = ("query", "key", "value")
+SCALE = 0.3
+
+
+def arrays(tokens, width=8, value_width=8, slices=3, dtype="float32"):
+    """Queries, keys, values and an upstream gradient; logits reach about 10."""
+    rng = np.random.default_rng(tokens)
+    query, key = (2.0 * rng.standard_normal((slices, tokens, width)) for _ in range(2))
+    value, upstream = (rng.standard_normal((slices, tokens, value_width)) for _ in range(2))
+    return tuple(x.astype(dtype) for x in (query, key, value, upstream))
+
+
+def reference(query, key, value, upstream, scale=SCALE):
+    """Attention and its gradients with the whole N x N matrix, float64."""
+    query, key, value, upstream = (x.astype("float64") for x in (query, key, value, upstream))
+    logits = scale * np.einsum("gid,gjd->gij", query, key)
+    weights = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    weights /= weights.sum(axis=-1, keepdims=True)
+    d_weights = np.einsum("gid,gjd->gij", upstream, value)
+    inner = (weights * d_weights).sum(axis=-1, keepdims=True)
+    d_logits = scale * weights * (d_weights - inner)
+    return (
+        np.einsum("gij,gjd->gid", weights, value),
+        np.einsum("gij,gjd->gid", d_logits, key),
+        np.einsum("gij,gid->gjd", d_logits, query),
+        np.einsum("gij,gid->gjd", weights, upstream),
+    )
+
+
+def attended(query, key, value, upstream, implementation):
+    """Output and gradients of `attend`, compiled as in a training."""
+    import tensorflow as tf
+
+    @tf.function
+    def run(query, key, value, upstream):
+        with tf.GradientTape() as tape:
+            tape.watch((query, key, value))
+            out = attention.attend(query, key, value, scale=SCALE, implementation=implementation)
+        return out, *tape.gradient(out, (query, key, value), output_gradients=upstream)
+
+    return [x.numpy() for x in run(*map(tf.constant, (query, key, value, upstream)))]
+
+
+def distance(received, expected):
+    """Norm of the difference over the norm of the reference."""
+    return np.linalg.norm(received - expected) / np.linalg.norm(expected)
+
+
+@needs_tensorflow
+@pytest.mark.parametrize("implementation", ["plain", "block", "fused"])
+@pytest.mark.parametrize(
+    ("tokens", "value_width", "block_elements"),
+    [
+        (64, 8, None),
+        (63, 5, None),  # other widths of the values, no power of two
+        (64, 8, 64 * 16),  # four blocks of 16 queries
+        (90, 3, 90 * 20),  # five blocks of 18: the largest divisor up to 20
+        (61, 8, 61),  # a prime number of tokens: one query per block
+    ],
+)
+def test_values_and_gradients(monkeypatch, implementation, tokens, value_width, block_elements):
+    if block_elements is not None:
+        if implementation != "block":
+            pytest.skip("only block has blocks")
+        monkeypatch.setattr(attention, "BLOCK_ELEMENTS", block_elements)
+        assert attention.block_rows(tokens) < tokens
+    given = arrays(tokens, value_width=value_width)
+    out, *gradients = attended(*given, implementation)
+    expected, *expected_gradients = reference(*given)
+    # measured: at most 3.1e-7
+    assert distance(out, expected) <= 1e-5
+    for name, gradient, wanted in zip(NAMES, gradients, expected_gradients, strict=True):
+        # measured: at most 5.9e-7
+        assert distance(gradient, wanted) <= 2e-4, name
+
+
+@needs_tensorflow
+@pytest.mark.parametrize("implementation", ["plain", "block"])
+def test_double_precision(monkeypatch, implementation):
+    monkeypatch.setattr(attention, "BLOCK_ELEMENTS", 40 * 10)
+    given = arrays(40, value_width=6, dtype="float64")
+    for received, expected in zip(attended(*given, implementation), reference(*given), strict=True):
+        assert received.dtype == np.float64
+        # measured: at most 1e-15
+        assert distance(received, expected) <= 1e-9
+
+
+@needs_tensorflow
+@pytest.mark.parametrize("implementation", ["plain", "block", "fused"])
+def test_large_logits_stay_finite(implementation):
+    """Logits of several hundred overflow exp without the row's maximum."""
+    query, key, value, upstream = arrays(32)
+    given = (40.0 * query, key, value, upstream)
+    expected = reference(*given)
+    assert np.abs(np.einsum("gid,gjd->gij", given[0], given[1])).max() * SCALE > 300
+    for received, wanted in zip(attended(*given, implementation), expected, strict=True):
+        assert np.isfinite(received).all()
+        # rounding of logits of 1e3 is 6e-5; measured 2.1e-5
+        assert distance(received, wanted) <= 2e-3
+
+
+@needs_tensorflow
+@pytest.mark.parametrize("implementation", ["plain", "block", "fused"])
+def test_half_precision_in_and_out(implementation):
+    given = arrays(64, dtype="float16")
+    received = attended(*given, implementation)
+    for value, expected in zip(received, reference(*given), strict=True):
+        assert value.dtype == np.float16
+        # float16 keeps 11 bits (5e-4); measured at most 2.4e-3
+        assert distance(value.astype("float64"), expected) <= 1e-2
+
+
+def test_half_precision_softmax_is_not_half():
+    """A logit of 64 x 64 x 64 would be infinite in float16; the block form stays exact."""
+    query = np.full((1, 4, 64), 64.0, "float16")
+    key = query * np.array([1.0, 0.5, 0.25, 0.125], "float16")[:, None]
+    assert float(np.finfo("float16").max) < 64**3
+    value = np.eye(4, dtype="float16")[None]
+    out = attention.attend(query, key, value, scale=1.0, implementation="block")
+    np.testing.assert_array_equal(keras.ops.convert_to_numpy(out)[0, :, 0], 1.0)
+
+
+@pytest.mark.parametrize("implementation", ["plain", "block", "fused"])
+def test_by_hand(implementation):
+    """Two tokens: equal logits average, a logit of ln 3 weighs three to one."""
+    query = np.array([[[0.0, 0.0], [1.0, 0.0]]], "float32")
+    key = np.array([[[np.log(3.0), 5.0], [0.0, 7.0]]], "float32")
+    value = np.array([[[4.0, 0.0], [0.0, 8.0]]], "float32")
+    out = attention.attend(query, key, value, scale=1.0, implementation=implementation)
+    # float32 rounding of numbers up to 4; measured 0 to 2.4e-7
+    np.testing.assert_allclose(
+        keras.ops.convert_to_numpy(out)[0], [[2.0, 4.0], [3.0, 2.0]], atol=2e-6
+    )
+
+
+@pytest.mark.parametrize(
+    ("tokens", "limit", "rows"),
+    [(1024, 2**20, 1024), (4096, 2**20, 256), (1600, 2**20, 400), (61, 61 * 60, 1), (7, 3, 1)],
+)
+def test_blocks_divide_the_tokens_and_keep_the_limit(monkeypatch, tokens, limit, rows):
+    monkeypatch.setattr(attention, "BLOCK_ELEMENTS", limit)
+    assert attention.block_rows(tokens) == rows
+
+
+def test_auto_is_plain_for_few_tokens_and_memory_bounded_for_many():
+    assert attention.choose("auto", attention.PLAIN_TOKENS) == "plain"
+    assert attention.choose("auto", attention.PLAIN_TOKENS + 1) in ("block", "fused")
+    assert attention.choose("fused", 4) == "fused"
+
+
+def test_unknown_implementation():
+    message = "unknown attention implementation 'flash': expected one of auto, plain, block, fused"
+    with pytest.raises(OptionError, match=message):
+        attention.attend(*arrays(4)[:3], scale=1.0, implementation="flash")
