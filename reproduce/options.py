@@ -1,0 +1,148 @@
+"""What every script of this folder takes on the command line, and what it makes of it."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from ppn_tf.errors import OptionError, PpnError, SourceMissingError
+
+#: Root of the repository.
+ROOT = Path(__file__).resolve().parents[1]
+
+STAND_IN = "stand-in object"
+
+
+@dataclasses.dataclass(frozen=True)
+class Session:
+    """One call of a script.
+
+    Attributes
+    ----------
+    profile : str
+    seeds : int or None
+    object_name : str
+        ``"ltem"``, or ``"stand-in"`` where its files cannot be had.
+    device : str
+        Device as asked for: ``"cpu"``, ``"auto"`` or a number.
+    device_name : str
+    out : Path
+        Folder of the outputs; runs lie in its ``runs``.
+    retrain, train, deterministic : bool
+    jobs : int
+    """
+
+    profile: str
+    seeds: int | None
+    object_name: str
+    device: str
+    device_name: str
+    out: Path
+    retrain: bool
+    train: bool
+    deterministic: bool
+    jobs: int
+
+    @property
+    def headline(self) -> str:
+        """First line of every output."""
+        if self.object_name == "stand-in":
+            return (
+                f"{STAND_IN}: a drawn chart and a computed probe, since the paper's files "
+                "were neither found nor downloaded"
+            )
+        return "the paper's object (design_amp.tiff, design_tphi.tiff) and probe"
+
+
+def parser(description: str) -> argparse.ArgumentParser:
+    """Return the options that all scripts share."""
+    new = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    new.add_argument(
+        "--profile",
+        choices=("smoke", "quick", "paper"),
+        default="paper",
+        help="smoke: does it run; quick: a first look; paper: the paper's protocol (default)",
+    )
+    new.add_argument("--seeds", type=int, help="seeds per method, in place of the profile's")
+    new.add_argument(
+        "--gpu", default="auto", help="number of a GPU, 'cpu', or 'auto' (default: a GPU if any)"
+    )
+    new.add_argument("--retrain", action="store_true", help="train again, replacing the records")
+    new.add_argument(
+        "--no-train", action="store_true", help="use the records that are there, train nothing"
+    )
+    new.add_argument("--jobs", type=int, default=1, help="runs side by side (default 1)")
+    new.add_argument(
+        "--deterministic", action="store_true", help="deterministic kernels: slower, repeatable"
+    )
+    new.add_argument("--out", type=Path, default=ROOT / "results", help="folder of the outputs")
+    return new
+
+
+def prepare(arguments: argparse.Namespace) -> Session:
+    """Choose device, object and folders; import no backend before the options are read.
+
+    Raises
+    ------
+    PpnError
+        For a missing GPU, a wrong option, or a data file with a wrong checksum.
+    """
+    for name in ("jobs", "seeds"):
+        value = getattr(arguments, name)
+        if value is not None and value < 1:
+            raise OptionError(f"--{name} expects at least 1, received {value}")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    from ppn_tf.devices import select_device
+
+    object_name = _object_name()
+    out = arguments.out
+    # their outputs must never be taken for, or overwrite, those of the paper's protocol
+    if object_name == "stand-in":
+        out = out / "stand-in"
+    if arguments.profile != "paper":
+        out = out / arguments.profile
+    return Session(
+        arguments.profile,
+        arguments.seeds,
+        object_name,
+        arguments.gpu,
+        select_device(arguments.gpu),
+        out,
+        arguments.retrain,
+        not arguments.no_train,
+        arguments.deterministic,
+        arguments.jobs,
+    )
+
+
+def _object_name() -> str:
+    from ppn_tf.data import load_object, load_probe
+
+    try:
+        load_object("ltem")
+        load_probe("ltem")
+    except SourceMissingError as error:
+        print(f"note: {error}", file=sys.stderr)
+        return "stand-in"
+    return "ltem"
+
+
+def run_script(main: object, argv: Sequence[str] | None = None) -> None:
+    """Call a script's main; turn refusals and Ctrl-C into a message and an exit status."""
+    try:
+        main(argv)
+    except PpnError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print(
+            "\ninterrupted: finished runs and epochs are kept; the same command goes on",
+            file=sys.stderr,
+        )
+        sys.exit(130)
