@@ -38,8 +38,6 @@ def select_device(device: str) -> str:
 
     if device not in ("cpu", "auto") and not device.isdecimal():
         raise OptionError(f"--gpu expects a number, 'cpu' or 'auto', received {device!r}")
-    if device == "cpu":
-        keep_freed_memory()
     select = _select_jax if keras.backend.backend() == "jax" else _select_tensorflow
     return select(device)
 
@@ -84,6 +82,7 @@ def _select_tensorflow(device: str) -> str:
     gpu = _wanted(device, tf.config.list_physical_devices("GPU"), "TensorFlow")
     tf.config.set_visible_devices([] if gpu is None else [gpu], "GPU")
     if gpu is None:
+        keep_freed_memory()
         return f"CPU ({processor()})"
     tf.config.experimental.set_memory_growth(gpu, True)
     return tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name)
@@ -95,7 +94,10 @@ def _select_jax(device: str) -> str:
     gpus = [found for found in jax.devices() if found.platform == "gpu"]
     gpu = _wanted(device, gpus, "JAX")
     jax.config.update("jax_default_device", gpu or jax.devices("cpu")[0])
-    return f"CPU ({processor()})" if gpu is None else gpu.device_kind
+    if gpu is None:
+        keep_freed_memory()
+        return f"CPU ({processor()})"
+    return gpu.device_kind
 
 
 def processor() -> str:

@@ -32,7 +32,7 @@ class Session:
     device_name : str
     out : Path
         Folder of the outputs; runs lie in its ``runs``.
-    retrain, train, deterministic : bool
+    retrain, train, plan, deterministic, tensorboard : bool
     jobs : int
     """
 
@@ -44,7 +44,9 @@ class Session:
     out: Path
     retrain: bool
     train: bool
+    plan: bool
     deterministic: bool
+    tensorboard: bool
     jobs: int
 
     @property
@@ -77,9 +79,15 @@ def parser(description: str) -> argparse.ArgumentParser:
     new.add_argument(
         "--no-train", action="store_true", help="use the records that are there, train nothing"
     )
+    new.add_argument(
+        "--plan", action="store_true", help="list the missing runs and their time, train nothing"
+    )
     new.add_argument("--jobs", type=int, default=1, help="runs side by side (default 1)")
     new.add_argument(
         "--deterministic", action="store_true", help="deterministic kernels: slower, repeatable"
+    )
+    new.add_argument(
+        "--tensorboard", action="store_true", help="write TensorBoard logs beside the records"
     )
     new.add_argument("--out", type=Path, default=ROOT / "results", help="folder of the outputs")
     return new
@@ -115,8 +123,10 @@ def prepare(arguments: argparse.Namespace) -> Session:
         select_device(arguments.gpu),
         out,
         arguments.retrain,
-        not arguments.no_train,
+        not (arguments.no_train or arguments.plan),
+        arguments.plan,
         arguments.deterministic,
+        arguments.tensorboard,
         arguments.jobs,
     )
 

@@ -48,12 +48,21 @@ class RunStore:
         Name of the device, for the records.
     deterministic : bool
         Train with deterministic kernels.
+    tensorboard : bool
+        Write TensorBoard logs to ``<hash>/tensorboard``.
     """
 
-    def __init__(self, folder: Path, device: str = "", deterministic: bool = False) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        device: str = "",
+        deterministic: bool = False,
+        tensorboard: bool = False,
+    ) -> None:
         self.folder = Path(folder)
         self.device = device
         self.deterministic = deterministic
+        self.tensorboard = tensorboard
         # now, since a run outlasts many a commit
         self.commit = commit()
 
@@ -167,6 +176,7 @@ class RunStore:
                 seed=spec.seed,
                 checkpoint=checkpoint,
                 label=spec.label if progress else None,
+                tensorboard=checkpoint.with_name("tensorboard") if self.tensorboard else None,
             )
             with replacing(self.path(spec, "keras")) as temporary:
                 model.save(temporary, include_optimizer=False)

@@ -26,7 +26,9 @@ TRAIN_PATCHES = len(data.TRAIN_ROWS) * 61
 
 def store_of(session: Session) -> RunStore:
     """Return the run store of a session."""
-    return RunStore(session.out / "runs", session.device_name, session.deterministic)
+    return RunStore(
+        session.out / "runs", session.device_name, session.deterministic, session.tensorboard
+    )
 
 
 def missing(specs: Sequence[RunSpec], store: RunStore, retrain: bool) -> list[RunSpec]:
@@ -86,6 +88,16 @@ def estimate(specs: Sequence[RunSpec], seconds: dict[str, float]) -> str:
     if unknown:
         text += f", not counting {', '.join(unknown)} (no measured step here)"
     return text
+
+
+def plan(specs: Sequence[RunSpec], seconds: dict[str, float]) -> str:
+    """List runs, a line each, in the order in which they would be made."""
+    lines = []
+    for spec in specs:
+        step = seconds.get(spec.model)
+        time = "seconds" if spec.trivial else "?" if step is None else duration(steps(spec) * step)
+        lines.append(f"{spec.hash}  {time:>8}  {spec.label}")
+    return "\n".join(lines)
 
 
 def duration(seconds: float) -> str:

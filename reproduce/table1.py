@@ -44,8 +44,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     store = schedule.store_of(session)
     wanted = experiments.most_informative_first(grid)
     to_do = schedule.missing(wanted, store, session.retrain)
+    seconds = schedule.step_seconds(store.folder, session.device_name)
+    if session.plan:
+        print(schedule.plan(to_do, seconds))
+        print(schedule.estimate(to_do, seconds))
+        return
     if to_do and session.train:
-        seconds = schedule.step_seconds(store.folder, session.device_name)
         if len(to_do) < len(wanted):
             print(write(session, grid, store))
         print(schedule.estimate(to_do, seconds), file=sys.stderr)
