@@ -3,6 +3,8 @@
 import errno
 import os
 import stat
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -195,3 +197,35 @@ def test_versions_name_what_can_change_a_number():
     found = devices.versions()
     assert {"python", "numpy", "scipy", "scikit-image"} <= set(found)
     assert found["numpy"] == np.__version__
+
+
+FAULTS = """
+import resource
+import numpy as np
+from ppn_tf.devices import keep_freed_memory
+if {keep} and not keep_freed_memory():
+    print(-1)
+else:
+    for _ in range(20):
+        np.ones(2**23)
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
+"""
+
+
+def test_freed_memory_stays_in_the_process():
+    """Twenty arrays of 64 MiB, one after the other, are paged in once."""
+    faults = [
+        int(
+            subprocess.run(
+                [sys.executable, "-c", FAULTS.format(keep=keep)],
+                capture_output=True,
+                text=True,
+                check=True,
+            ).stdout
+        )
+        for keep in (False, True)
+    ]
+    if faults[1] == -1:
+        pytest.skip("the C library is not glibc")
+    # 20 x 16384 pages against 16384
+    assert faults[1] < faults[0] / 2

@@ -102,6 +102,16 @@ def test_estimate_adds_known_models_and_names_unknown_ones():
     assert "trivial predictors" in schedule.estimate([spec("trivial:ridge")], {})
 
 
+def test_plan_has_a_line_a_run():
+    runs = [spec(), spec("dpi"), spec("trivial:ridge")]
+    lines = schedule.plan(runs, {"ppn": 2.0}).splitlines()
+    assert [line.split()[0] for line in lines] == [run.hash for run in runs]
+    # 870 steps of 2 s; no measured step; no training
+    assert [
+        line.split("  ppn")[0].split("  dpi")[0].split("  triv")[0][16:].strip() for line in lines
+    ] == ["29 min", "?", "seconds"]
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [(5, "5 s"), (600, "10 min"), (9000, "2 h"), (864000, "10.0 days")],
