@@ -179,7 +179,7 @@ class RunStore:
                 tensorboard=checkpoint.with_name("tensorboard") if self.tensorboard else None,
             )
             with replacing(self.path(spec, "keras")) as temporary:
-                model.save(temporary, include_optimizer=False)
+                without_optimizer(model).save(temporary)
         described = {
             "parameters": model.count_params(),
             "history": [{k: e[k] for k in _RESULT_KEYS if k in e} for e in epochs],
@@ -237,6 +237,13 @@ class RunStore:
 #: Entries of an epoch that timing and the machine decide, and those that the run decides.
 _COST_KEYS = ("seconds", "rss_mib", "peak_rss_mib", "gpu_peak_mib", "process")
 _RESULT_KEYS = ("epoch", "learning_rate", "loss", "val_loss", "centers")
+
+
+def without_optimizer(model: keras.Model) -> keras.Model:
+    """Return the network alone: the optimiser's moments are twice its size."""
+    bare = keras.Model.from_config(model.get_config())
+    bare.set_weights(model.get_weights())
+    return bare
 
 
 def read_record(path: Path) -> dict[str, Any]:
