@@ -14,7 +14,7 @@ def aligned(markdown: str) -> str:
     rows = [line.strip("|").split("|") for line in markdown.strip().splitlines()]
     cells = [[cell.strip() for cell in row] for row in rows]
     text = [cells[0], *cells[2:]]
-    widths = [max(len(row[i]) for row in text) for i in range(len(cells[0]))]
+    widths = [max(len(mark), *(len(row[i]) for row in text)) for i, mark in enumerate(cells[1])]
 
     def padded(row: list[str], rule: bool) -> str:
         parts = []
