@@ -46,7 +46,7 @@ def keep_freed_memory() -> bool:
     """Ask the C library to keep freed memory in the process instead of returning it.
 
     A training step on a CPU takes and frees hundreds of MiB; returned to the system, they
-    come back page by page, which can cost half of the time. Only glibc knows the request.
+    come back page by page, which costs time. Only glibc knows the request.
 
     Returns
     -------

@@ -18,7 +18,7 @@ CONDITIONS = {"clean": "none", "noisy": "reference"}
 
 @dataclasses.dataclass(frozen=True)
 class Block:
-    """A protocol block of DESIGN: how runs are trained and how they are scored.
+    """A protocol block: how runs are trained and how they are scored.
 
     Attributes
     ----------

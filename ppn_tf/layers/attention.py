@@ -145,7 +145,7 @@ def _backward_block(
     """Gradients of a block of queries; the weights are computed again.
 
     Those of key and value come transposed, (b, d, N): products that read the large
-    matrices row by row, which is 3 to 5 times faster on a CPU than turning them.
+    matrices row by row, which is faster on a CPU than turning them.
     """
     # one more column subtracts the log-sum-exp, and delta, inside the product
     logits = ops.matmul(_append(query, -lse), _transposed(_append(key, _ones_column(key))))
