@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+import keras
 import numpy as np
 
 from ppn_tf import data, metrics, spectrum, stitching
@@ -59,7 +60,11 @@ class Evaluation:
 
 
 def evaluate(
-    predict: Predictor, dataset: Dataset, scaling: Scaling, spec: dict[str, Any]
+    predict: Predictor,
+    dataset: Dataset,
+    scaling: Scaling,
+    spec: dict[str, Any],
+    network: keras.Model | None = None,
 ) -> Evaluation:
     """Score a predictor on every region, convention, overlap and sample.
 
@@ -73,6 +78,9 @@ def evaluate(
         Fitted on its training part.
     spec : dict
         `RunSpec.to_dict`.
+    network : keras.Model, optional
+        The network itself, for what cannot be told from its predictions; None for a
+        trivial predictor.
 
     Returns
     -------

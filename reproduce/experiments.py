@@ -3,14 +3,31 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
-from ppn_tf import models, trivial
+from ppn_tf import trivial
 from ppn_tf.errors import OptionError
 from ppn_tf.training import TrainingConfig
 from reproduce.specification import RunSpec
 
 #: Epochs of the paper (section V-A); PtyNet's are not stated: as many as PtychoNN.
-EPOCHS = {"ppn": 30, "ppn-released": 30, "ptychonn": 45, "ptynet": 45, "dpi": 35}
+EPOCHS = {
+    "ppn": 30,
+    "ppn-released": 30,
+    "ptychonn": 45,
+    "ptynet": 45,
+    "dpi": 35,
+    "ptychoformer": 30,
+    "segformer": 30,
+    "transunet": 30,
+}
+
+#: Seeds of each exhibit in the paper profile; Table I has its own in `PROFILES`.
+SEEDS = {"table2": 5, "table3": 5, "table4": 3, "fig7": 10, "fig10": 1, "fig11": 1}
+
+#: A grid: names (of a block and a condition, mostly) to the runs that they stand for.
+Grid = dict[tuple[str, ...], list[RunSpec]]
 
 #: Noise model of each half of Table I; the paper's level is not published.
 CONDITIONS = {"clean": "none", "noisy": "reference"}
@@ -83,7 +100,8 @@ class Profile:
     note: str
 
 
-_NETWORKS = tuple(EPOCHS)
+#: Networks of Table I.
+_NETWORKS = ("ppn", "ppn-released", "ptychonn", "ptynet", "dpi")
 
 PROFILES = {
     "smoke": Profile(
@@ -124,9 +142,12 @@ def block(name: str) -> Block:
     return next(found for found in BLOCKS if found.name == name)
 
 
-def table1(
-    profile: Profile, object_name: str, seeds: int | None = None
-) -> dict[tuple[str, str], list[RunSpec]]:
+def seed_count(exhibit: str, profile: Profile, seeds: int | None) -> int:
+    """Return the number of seeds of an exhibit: as asked for, else 1 outside `paper`."""
+    return _checked(seeds) or (SEEDS[exhibit] if profile.name == "paper" else 1)
+
+
+def table1(profile: Profile, object_name: str, seeds: int | None = None) -> Grid:
     """Return the runs of Table I: (block, condition) to run specifications.
 
     Parameters
@@ -142,16 +163,15 @@ def table1(
     OptionError
         For fewer than one seed.
     """
-    if seeds is not None and seeds < 1:
-        raise OptionError(f"--seeds expects at least 1, received {seeds}")
-    found = {}
+    _checked(seeds)
+    found: Grid = {}
     for name in profile.blocks:
-        for condition, noise in CONDITIONS.items():
+        for condition in CONDITIONS:
             count = profile.seeds[condition]
             if count:
                 count = seeds or count
             found[name, condition] = [
-                _spec(model, seed, profile, object_name, block(name), noise)
+                run_spec(model, seed, profile, object_name, block(name), condition=condition)
                 for seed in range(count)
                 for model in (*_networks(profile, condition), *_TRIVIAL)
             ]
@@ -165,33 +185,73 @@ def _networks(profile: Profile, condition: str) -> tuple[str, ...]:
     return profile.noisy_models if condition == "noisy" else _NETWORKS
 
 
-def _spec(
-    model: str, seed: int, profile: Profile, object_name: str, protocol: Block, noise: str
+def _checked(seeds: int | None) -> int | None:
+    if seeds is not None and seeds < 1:
+        raise OptionError(f"--seeds expects at least 1, received {seeds}")
+    return seeds
+
+
+def run_spec(
+    model: str,
+    seed: int,
+    profile: Profile,
+    object_name: str,
+    protocol: Block,
+    *,
+    condition: str = "clean",
+    options: Mapping[str, Any] | None = None,
+    loss: str = "mse",
+    epochs: int | None = None,
+    train_size: int | None = None,
 ) -> RunSpec:
-    network = model in models.available()
-    # a trivial predictor has no epochs: one, so that its name does not depend on a profile
-    epochs = (profile.epochs or EPOCHS[model]) if network else 1
+    """Return one run under a protocol block, within what the profile allows.
+
+    Parameters
+    ----------
+    model : str
+        Network, or ``trivial:NAME``.
+    seed : int
+    profile : Profile
+        Its epochs, where it names them, take the place of all others; its number of
+        training patches is an upper limit.
+    object_name : str
+    protocol : Block
+    condition : {"clean", "noisy"}
+    options : mapping, optional
+        Options of the network that differ from its defaults.
+    loss : str
+        See `TrainingConfig`.
+    epochs : int, optional
+        In place of the paper's.
+    train_size : int, optional
+        Patches that train and validate.
+    """
+    if model.startswith("trivial:"):
+        # no epochs: one, so that its name does not depend on a profile
+        epochs = 1
+    else:
+        epochs = profile.epochs or epochs or EPOCHS[model]
+    sizes = [size for size in (train_size, profile.train_size) if size is not None]
     return RunSpec(
         model,
         seed,
-        TrainingConfig(epochs),
+        TrainingConfig(epochs, loss=loss),
+        options=tuple(sorted((options or {}).items())),
         object_name=object_name,
         transform=protocol.transform,
         jitter_px=protocol.jitter_px,
-        noise=noise,
-        train_size=profile.train_size,
+        noise=CONDITIONS[condition],
+        train_size=min(sizes, default=None),
         evaluation=profile.evaluation,
     )
 
 
-def most_informative_first(
-    grid: dict[tuple[str, str], list[RunSpec]],
-) -> list[RunSpec]:
+def most_informative_first(grid: Grid) -> list[RunSpec]:
     """Order runs: noise-free before noisy, seed by seed, the leak-free block first."""
-    order = {name: rank for rank, name in enumerate(("sound", "text", "release"))}
+    order = {"sound": 0, "text": 1, "release": 2}
     ranked = [
-        ((condition != "clean", spec.seed, order[name]), spec)
-        for (name, condition), specs in grid.items()
+        (("noisy" in key, spec.seed, min((order[k] for k in key if k in order), default=0)), spec)
+        for key, specs in grid.items()
         for spec in specs
     ]
     ranked.sort(key=lambda pair: pair[0])

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from reproduce.experiments import Block
-from reproduce.tables import FORMATS, HEADINGS, Cell
+from reproduce.tables import FORMATS, HEADINGS, LEGEND, Cell
 
 
 def aligned(markdown: str) -> str:
@@ -36,6 +36,15 @@ def describe(block: Block) -> str:
     )
 
 
+def legend(blocks: Sequence[Block]) -> list[str]:
+    """Explain what a table prints: spread, letters and protocol blocks."""
+    return [
+        f"Mean ± standard deviation over n seeds. {LEGEND}.",
+        "",
+        *(f"- {block.name}: {describe(block)}" for block in blocks),
+    ]
+
+
 def layout(every: Sequence[Cell]) -> list[dict[str, str]]:
     """Arrange cells as rows: condition and method, then published and each block."""
     rows: dict[tuple[str, str, str], dict[str, str]] = {}
@@ -53,8 +62,10 @@ def layout(every: Sequence[Cell]) -> list[dict[str, str]]:
             row[HEADINGS[cell.metric]] = cell.text
     methods = list(dict.fromkeys(cell.method for cell in every))
     conditions = ("clean", "noisy")
+    metrics = [HEADINGS[name] for name in HEADINGS if any(c.metric == name for c in every)]
+    columns = ["condition", "method", "source", "n", *metrics]
     return [
-        rows[key]
+        {column: rows[key].get(column, "") for column in columns}
         for key in sorted(
             rows, key=lambda k: (conditions.index(k[0]), methods.index(k[1]), k[2] != "published")
         )

@@ -24,13 +24,15 @@ from typing import Any
 import keras
 import numpy as np
 
-from ppn_tf import data, devices, models, training, trivial
+from ppn_tf import devices, models, training, trivial
 from ppn_tf.errors import RecordError
 from ppn_tf.files import replacing, write_json
 from ppn_tf.inference import Patches, predict
 from ppn_tf.numerics import NUMERICS_VERSION
 from ppn_tf.scaling import Scaling
-from reproduce.evaluate import EVALUATION_VERSION, Evaluation, evaluate
+from reproduce import protocol
+from reproduce.evaluate import EVALUATION_VERSION, Evaluation
+from reproduce.protocol import Prepared
 from reproduce.specification import RunSpec, digest
 
 #: Keys that every record has.
@@ -118,27 +120,18 @@ class RunStore:
     def _make(self, spec: RunSpec, retrain: bool, progress: bool) -> dict[str, Any]:
         started = time.time()
         training.make_repeatable(spec.seed, self.deterministic)
-        dataset = data.load(
-            spec.object_name,
-            jitter_px=spec.jitter_px,
-            noise=spec.noise,
-            seed=spec.seed,
-        )
-        train, validation = _split(dataset, spec)
-        scaling = dataset.fit_scaling(train, spec.transform)
+        prepared = protocol.prepare(spec)
         if spec.trivial is not None:
-            fitted = _fit_trivial(spec, dataset, train, validation, scaling)
+            fitted = _fit_trivial(spec, prepared)
         else:
-            fitted = self._fit_network(
-                spec, dataset, (train, validation), scaling, retrain, progress
-            )
-        predictor, described, epochs = fitted
+            fitted = self._fit_network(spec, prepared, retrain, progress)
+        predictor, network, described, epochs = fitted
         trained = time.time()
-        evaluation = evaluate(predictor, dataset, scaling, spec.to_dict())
+        evaluation = protocol.score(predictor, network, prepared, spec)
         results = {
-            "scaling": scaling.to_dict(),
-            "train_patches": len(train),
-            "validation_patches": len(validation),
+            "scaling": prepared.scaling.to_dict(),
+            "train_patches": len(prepared.train),
+            "validation_patches": len(prepared.validation),
             **described,
             **evaluation.results,
         }
@@ -149,17 +142,12 @@ class RunStore:
             "total_seconds": round(time.time() - started, 1),
             "finished_utc": datetime.datetime.now(datetime.timezone.utc).isoformat("T", "seconds"),
         }
-        return self._write(spec, evaluation, results, cost, dataset.provenance)
+        return self._write(spec, evaluation, results, cost, prepared.dataset.provenance)
 
     def _fit_network(
-        self,
-        spec: RunSpec,
-        dataset: data.Dataset,
-        split: tuple[np.ndarray, np.ndarray],
-        scaling: Scaling,
-        retrain: bool,
-        progress: bool,
-    ) -> tuple[Any, dict[str, Any], list[dict[str, Any]]]:
+        self, spec: RunSpec, prepared: Prepared, retrain: bool, progress: bool
+    ) -> tuple[Any, keras.Model, dict[str, Any], list[dict[str, Any]]]:
+        dataset, scaling = prepared.dataset, prepared.scaling
         model = models.create(
             spec.model, (*dataset.patterns.shape[1:], 1), scaling=scaling, **dict(spec.options)
         )
@@ -170,8 +158,8 @@ class RunStore:
         else:
             epochs = training.train(
                 model,
-                training.Samples.of(dataset, split[0], scaling),
-                training.Samples.of(dataset, split[1], scaling),
+                training.Samples.of(dataset, prepared.train, scaling),
+                training.Samples.of(dataset, prepared.validation, scaling),
                 spec.training,
                 seed=spec.seed,
                 checkpoint=checkpoint,
@@ -184,7 +172,7 @@ class RunStore:
             "parameters": model.count_params(),
             "history": [{k: e[k] for k in _RESULT_KEYS if k in e} for e in epochs],
         }
-        return (lambda patterns: predict(model, patterns)), described, epochs
+        return (lambda patterns: predict(model, patterns)), model, described, epochs
 
     def _epochs_of_weights(
         self, spec: RunSpec, retrain: bool, checkpoint: Path
@@ -293,21 +281,14 @@ def _lock(path: Path, label: str) -> Iterator[None]:
         yield
 
 
-def _split(dataset: data.Dataset, spec: RunSpec) -> tuple[np.ndarray, np.ndarray]:
-    indices = data.train_indices(dataset)
-    if spec.train_size is not None:
-        indices = data.subsample(indices, spec.train_size, spec.seed)
-    return data.split_validation(indices, spec.seed)
-
-
 def _fit_trivial(
-    spec: RunSpec,
-    dataset: data.Dataset,
-    train: np.ndarray,
-    validation: np.ndarray,
-    scaling: Scaling,
-) -> tuple[Any, dict[str, Any], list[dict[str, Any]]]:
-    parts = [training.Samples.of(dataset, part, scaling) for part in (train, validation)]
+    spec: RunSpec, prepared: Prepared
+) -> tuple[Any, None, dict[str, Any], list[dict[str, Any]]]:
+    scaling = prepared.scaling
+    parts = [
+        training.Samples.of(prepared.dataset, part, scaling)
+        for part in (prepared.train, prepared.validation)
+    ]
     known = [
         array
         for part in parts
@@ -317,7 +298,7 @@ def _fit_trivial(
     def predictor(patterns: np.ndarray) -> Patches:
         return Patches(*trivial.predict(spec.trivial, *known, _scaled(patterns, scaling)))
 
-    return predictor, {"parameters": 0, "history": []}, []
+    return predictor, None, {"parameters": 0, "history": []}, []
 
 
 def _scaled(patterns: np.ndarray, scaling: Scaling) -> np.ndarray:

@@ -56,6 +56,12 @@ class RunSpec:
         prefix, _, name = self.model.partition(":")
         return name if prefix == "trivial" else None
 
+    @property
+    def method(self) -> str:
+        """Network and its options, as tables name them."""
+        options = ",".join(f"{name}={value}" for name, value in self.options)
+        return f"{self.model}[{options}]" if options else self.model
+
     def to_dict(self) -> dict[str, Any]:
         """Return all that the name stands for, as plain values."""
         values = dataclasses.asdict(self)
@@ -74,6 +80,10 @@ class RunSpec:
     def label(self) -> str:
         """Short name for people."""
         parts = [self.model, *(f"{name}={value}" for name, value in self.options)]
+        if self.training.loss != "mse":
+            parts.append(self.training.loss)
+        if self.train_size is not None:
+            parts.append(f"{self.train_size} patches")
         parts += [self.transform, f"jitter {self.jitter_px} px", f"noise {self.noise}"]
         return ", ".join([*parts, f"seed {self.seed}"])
 

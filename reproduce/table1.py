@@ -19,7 +19,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from reproduce.options import Session, parser, prepare, run_script
+from reproduce.exhibit import Context, Exhibit, Output, run
+from reproduce.options import run_script
 
 #: Method to its published row; both forms of PPN answer for the paper's PPN.
 METHODS = {
@@ -32,60 +33,32 @@ METHODS = {
 CNNS = ("ptychonn", "ptynet", "dpi")
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Train what is missing and write Table I."""
-    session = prepare(parser(__doc__).parse_args(argv))
-    from reproduce import experiments, schedule
+def grid(profile: Any, object_name: str, seeds: int | None) -> Any:
+    """Return the runs of Table I."""
+    from reproduce import experiments
 
-    profile = experiments.PROFILES[session.profile]
-    print(session.headline)
-    print(f"Profile {profile.name}: {profile.note}")
-    grid = experiments.table1(profile, session.object_name, session.seeds)
-    store = schedule.store_of(session)
-    wanted = experiments.most_informative_first(grid)
-    to_do = schedule.missing(wanted, store, session.retrain)
-    seconds = schedule.step_seconds(store.folder, session.device_name)
-    if session.plan:
-        print(schedule.plan(to_do, seconds))
-        print(schedule.estimate(to_do, seconds))
-        return
-    if to_do and session.train:
-        if len(to_do) < len(wanted):
-            print(write(session, grid, store))
-        print(schedule.estimate(to_do, seconds), file=sys.stderr)
-        schedule.run_all(to_do, session, lambda: write(session, grid, store))
-    print(write(session, grid, store))
+    return experiments.table1(profile, object_name, seeds)
 
 
-def write(session: Session, grid: dict[tuple[str, str], list[Any]], store: Any) -> str:
-    """Write all outputs from the records there are; return the table for the screen."""
+def make(here: Context) -> Output:
+    """Compare every block with the published table."""
     from ppn_tf import trivial
-    from ppn_tf.files import write_json, write_text
     from reproduce import compare, experiments, render, tables
 
     every: list[tables.Cell] = []
     tested: list[dict[str, Any]] = []
-    environments: dict[str, Any] = {}
     methods = METHODS | {f"trivial:{name}": None for name in trivial.available()}
-    for (name, condition), specs in grid.items():
+    for name, condition in here.grid:
         block = experiments.block(name)
-        found = [(spec, record) for spec in specs if (record := store.find(spec))]
-        environments |= {record["hash"]: record["environment"] for _, record in found}
-        records = tables.by_method(found)
-        every += tables.cells(records, methods, block, condition, session.profile)
+        records = tables.by_method(here.found(name, condition))
+        every += tables.cells(records, methods, block, condition, here.profile.name)
         for ppn in ("ppn", "ppn-released"):
             tested += tables.tests(records, (*CNNS, ppn), CNNS, block, condition)
     rows = render.layout(every)
-    markdown = "\n".join(
+    body = "\n".join(
         [
-            f"# Table I, {session.headline}",
-            "",
-            f"Profile {session.profile}: {experiments.PROFILES[session.profile].note}.",
-            "",
             render.aligned(compare.markdown_table(rows)),
-            f"Mean ± standard deviation over n seeds. {tables.LEGEND}.",
-            "",
-            *(f"- {block.name}: {render.describe(block)}" for block in experiments.BLOCKS),
+            *render.legend(experiments.BLOCKS),
             "- selected: chosen by the audit from the clean PtychoNN and PtyNet rows; "
             "not chosen yet",
             "- noisy: our noise model `reference` (Poisson at 5e4 photons a pattern and Gaussian "
@@ -95,20 +68,15 @@ def write(session: Session, grid: dict[tuple[str, str], list[Any]], store: Any) 
             *render.statistics_text(tested),
         ]
     )
-    out = session.out
-    document = {
-        "exhibit": "table1",
-        "about": session.headline,
-        "profile": session.profile,
-        "cells": [cell.to_dict() for cell in every],
-        "statistics": tested,
-        "environments": environments,
-    }
-    write_json(out / "table1.json", document)
-    write_text(out / "table1.csv", f"# {session.headline}\n" + tables.csv_text(every))
-    write_text(out / "table1.md", markdown)
-    write_text(out / "table1.tex", f"% {session.headline}\n" + compare.latex_table(rows))
-    return f"{markdown}\nwritten: {out}/table1.csv, .json, .md, .tex"
+    return Output(body, every, rows, extra={"statistics": tested})
+
+
+EXHIBIT = Exhibit("table1", "Table I", grid, make, refresh=True)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Train what is missing and write Table I."""
+    run(EXHIBIT, __doc__, argv)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import csv
 import dataclasses
 import io
 import statistics as stdlib_statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -54,6 +54,43 @@ LEGEND = (
 )
 
 
+#: Unit of each metric.
+UNITS = {name: {"m": "1", "p": "dB", "s": "%"}[name[0]] for name in METRICS}
+
+#: Metrics of Tables II to IV.
+SHORT = tuple(name for name in METRICS if not name.startswith("mse"))
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """The published table that methods are compared with.
+
+    Attributes
+    ----------
+    table : str
+        ``"table1"`` to ``"table4"``.
+    reference : str
+        Published row that the others are ordered against.
+    ours : str
+        Our method of that row.
+    metrics : tuple of str
+        Columns.
+    """
+
+    table: str = "table1"
+    reference: str = "ppn"
+    ours: str = "ppn"
+    metrics: tuple[str, ...] = tuple(METRICS)
+
+    def id(self, condition: str, row: str, metric: str) -> str:
+        """Return the id of a published number."""
+        middle = f".{condition}" if self.table == "table1" else ""
+        return f"{self.table}{middle}.{row}.{metric}"
+
+
+TABLE1 = Comparison()
+
+
 @dataclasses.dataclass(frozen=True)
 class Cell:
     """One compared number.
@@ -61,16 +98,21 @@ class Cell:
     Attributes
     ----------
     id : str or None
-        Published number that it is compared with; None for trivial rows.
+        Published number that it is compared with; None where there is none.
     condition, block, method, metric : str
+        Empty where they do not apply.
     published, published_sd : float or None
     ours, ours_sd : float or None
         Mean and sample standard deviation over seeds; sd None below 2 seeds.
-    n : int
-        Number of seeds.
+    n : int or None
+        Number of seeds; None for numbers that depend on no seed.
     verdict : dict or None
     runs : tuple of str
         Hashes of the runs.
+    unit : str
+        Unit of `published` and `ours`.
+    how : str
+        How ours was obtained, for numbers that are no plain mean of a metric.
     """
 
     id: str | None
@@ -82,9 +124,11 @@ class Cell:
     published_sd: float | None
     ours: float | None
     ours_sd: float | None
-    n: int
+    n: int | None
     verdict: dict[str, Any] | None
     runs: tuple[str, ...]
+    unit: str = ""
+    how: str = ""
 
     @property
     def difference(self) -> float | None:
@@ -96,7 +140,7 @@ class Cell:
         """Mean, spread and verdict as they are printed."""
         if self.ours is None:
             return "-"
-        form = FORMATS[self.metric]
+        form = FORMATS.get(self.metric, ".4g")
         text = f"{self.ours:{form}}"
         if self.ours_sd is not None:
             text += f" ± {self.ours_sd:{form}}"
@@ -119,11 +163,14 @@ def value(record: Record, block: Block, metric: str) -> float:
     return factor * record["results"]["regions"][block.region][channel][block.convention][key]
 
 
-def by_method(found: Sequence[tuple[RunSpec, Record]]) -> dict[str, dict[int, Record]]:
-    """Arrange records as method, seed."""
+def by_method(
+    found: Sequence[tuple[RunSpec, Record]],
+    key: Callable[[RunSpec], str] = lambda spec: spec.method,
+) -> dict[str, dict[int, Record]]:
+    """Arrange records as method, seed; `key` names the method of a run."""
     arranged: dict[str, dict[int, Record]] = {}
     for spec, record in found:
-        arranged.setdefault(spec.model, {})[spec.seed] = record
+        arranged.setdefault(key(spec), {})[spec.seed] = record
     return arranged
 
 
@@ -146,6 +193,7 @@ def cells(
     block: Block,
     condition: str,
     profile: str,
+    comparison: Comparison = TABLE1,
 ) -> list[Cell]:
     """Compare every method and metric of one block with the published value.
 
@@ -154,95 +202,93 @@ def cells(
     records : mapping
         From `by_method`.
     methods : mapping
-        Method to its published name in Table I, None where there is none.
+        Method to its published row, None where there is none.
     block : Block
     condition : str
         ``"clean"`` or ``"noisy"``.
     profile : str
+    comparison : Comparison
 
     Returns
     -------
     list of Cell
     """
-    paper = compare.load_paper()
+    judge = _Judge(records, compare.load_paper(), methods, block, condition, profile, comparison)
     return [
-        _cell(records, paper, method, published, metric, block, condition, profile)
-        for method, published in methods.items()
-        for metric in METRICS
+        judge.cell(method, row, metric)
+        for method, row in methods.items()
+        for metric in comparison.metrics
     ]
 
 
-def _cell(
-    records: Mapping[str, Mapping[int, Record]],
-    paper: Mapping[str, compare.Published],
-    method: str,
-    published_name: str | None,
-    metric: str,
-    block: Block,
-    condition: str,
-    profile: str,
-) -> Cell:
-    runs = records.get(method, {})
-    values = [value(runs[seed], block, metric) for seed in sorted(runs)]
-    mean = stdlib_statistics.fmean(values) if values else None
-    sd = stdlib_statistics.stdev(values) if len(values) > 1 else None
-    published = None
-    judged = None
-    if published_name is not None:
-        published = paper[f"table1.{condition}.{published_name}.{metric}"]
-        if values:
-            gap = compare.column_gap(paper, condition, metric)
+@dataclasses.dataclass(frozen=True)
+class _Judge:
+    """What all cells of one call of `cells` share."""
+
+    records: Mapping[str, Mapping[int, Record]]
+    paper: Mapping[str, compare.Published]
+    methods: Mapping[str, str | None]
+    block: Block
+    condition: str
+    profile: str
+    comparison: Comparison
+
+    def cell(self, method: str, row: str | None, metric: str) -> Cell:
+        """Compare one number."""
+        runs = self.records.get(method, {})
+        values = [value(runs[seed], self.block, metric) for seed in sorted(runs)]
+        mean = stdlib_statistics.fmean(values) if values else None
+        sd = stdlib_statistics.stdev(values) if len(values) > 1 else None
+        published = row and self.paper[self.comparison.id(self.condition, row, metric)]
+        judged = None
+        if published and values:
+            gap = compare.column_gap(self.paper, self.condition, metric)
             judged = compare.verdict(
-                published, mean, sd, len(values), column_gap=gap, profile=profile
+                published, mean, sd, len(values), column_gap=gap, profile=self.profile
             )
-            other = _ordering_partner(paper, published_name, condition, metric)
-            judged = compare.with_ordering(
-                judged, _ordering(records, paper, method, other, published, block, metric)
-            )
-    return Cell(
-        published and published.id,
-        condition,
-        block.name,
-        method,
-        metric,
-        published and published.value,
-        published and published.sd,
-        mean,
-        sd,
-        len(values),
-        judged and judged.to_dict(),
-        tuple(runs[seed]["hash"] for seed in sorted(runs)),
-    )
+            judged = compare.with_ordering(judged, self.ordering(method, row, metric))
+        return Cell(
+            published.id if published else None,
+            self.condition,
+            self.block.name,
+            method,
+            metric,
+            published.value if published else None,
+            published.sd if published else None,
+            mean,
+            sd,
+            len(values),
+            judged and judged.to_dict(),
+            tuple(runs[seed]["hash"] for seed in sorted(runs)),
+            UNITS[metric],
+        )
 
+    def ordering(self, method: str, row: str, metric: str) -> str:
+        """Compare the sign of (reference - row) with the published one, on paired seeds.
 
-def _ordering_partner(
-    paper: Mapping[str, compare.Published], name: str, condition: str, metric: str
-) -> str:
-    """Return the method that an ordering is taken against: PPN, or for PPN the best CNN."""
-    if name != "ppn":
-        return "ppn"
-    published = {cnn: paper[f"table1.{condition}.{cnn}.{metric}"].value for cnn in compare.CNNS}
-    best = min if metric.startswith("mse") else max
-    return best(published, key=published.get)
+        The reference itself is ordered against the best of the other published rows.
+        """
+        rows = {name: own for own, name in self.methods.items() if name not in (None, row)}
+        other = self.comparison.reference
+        if row == other:
+            best = min if metric.startswith("mse") else max
+            published = {name: self._published(name, metric) for name in rows}
+            known = {name: number for name, number in published.items() if number is not None}
+            if not known:
+                return "none"
+            other = best(known, key=known.get)
+            pair, ids = (method, rows[other]), (row, other)
+        else:
+            pair, ids = (self.comparison.ours, method), (other, row)
+        table = seed_table(self.records, pair, self.block, metric)
+        if len(table) < 2 or None in (self._published(name, metric) for name in ids):
+            return "none"
+        (found,) = statistics.pairwise_paired(table, pair)
+        names = (self.comparison.id(self.condition, name, metric) for name in ids)
+        return compare.ordering_verdict(found.ci95, compare.published_sign(self.paper, *names))
 
-
-def _ordering(
-    records: Mapping[str, Mapping[int, Record]],
-    paper: Mapping[str, compare.Published],
-    method: str,
-    other: str,
-    published: compare.Published,
-    block: Block,
-    metric: str,
-) -> str:
-    ppn, cnn = (other, method) if other == "ppn" else (method, other)
-    table = seed_table(records, (ppn, cnn), block, metric)
-    if len(table) < 2:
-        return "none"
-    (pair,) = statistics.pairwise_paired(table, (ppn, cnn))
-    prefix = f"table1.{published.condition}"
-    sign = compare.published_sign(paper, f"{prefix}.ppn.{metric}", f"{prefix}.{cnn}.{metric}")
-    return compare.ordering_verdict(pair.ci95, sign)
+    def _published(self, row: str, metric: str) -> float | None:
+        return self.paper[self.comparison.id(self.condition, row, metric)].value
 
 
 def tests(
@@ -251,8 +297,9 @@ def tests(
     cnns: Sequence[str],
     block: Block,
     condition: str,
+    metrics: Sequence[str] = tuple(METRICS),
 ) -> list[dict[str, Any]]:
-    """Return the statistics of every metric: ANOVA, pairs, equivalence of the CNNs.
+    """Return the statistics of every metric: ANOVA, pairs, equivalence of `cnns`.
 
     The margin of equivalence is half the column's published gap from PPN to the best
     CNN, fixed before any run: less than that could not explain the published advantage.
@@ -264,7 +311,7 @@ def tests(
     """
     paper = compare.load_paper()
     found = []
-    for metric in METRICS:
+    for metric in metrics:
         table = seed_table(records, methods, block, metric)
         entry: dict[str, Any] = {
             "condition": condition,

@@ -17,7 +17,7 @@ keras = pytest.importorskip("keras")
 from ppn_tf import data, models, training  # noqa: E402
 from ppn_tf.errors import RecordError  # noqa: E402
 from ppn_tf.training import TrainingConfig  # noqa: E402
-from reproduce import runs  # noqa: E402
+from reproduce import evaluate, protocol, runs  # noqa: E402
 from reproduce.evaluate import Evaluation  # noqa: E402
 from reproduce.runs import RunStore, read_record  # noqa: E402
 from reproduce.specification import RunSpec, digest  # noqa: E402
@@ -44,7 +44,7 @@ def small_network(name, input_shape, *, scaling=None, **options):
     return keras.Model(inputs, heads, name=name)
 
 
-def quick_evaluation(predict, dataset, scaling, spec):
+def quick_evaluation(predict, dataset, scaling, spec, network=None):
     patches = predict(dataset.patterns[:3])
     results = {"regions": {"rows": {c: float(getattr(patches, c).mean()) for c in CHANNELS}}}
     return Evaluation(results, {c: getattr(patches, c).astype(np.float16) for c in CHANNELS})
@@ -57,7 +57,7 @@ def make_quick(patch):
     """Take the time out of a run: a small network, the object once, a short evaluation."""
     patch.setattr(models, "create", small_network)
     patch.setattr(data, "load", load)
-    patch.setattr(runs, "evaluate", quick_evaluation)
+    patch.setattr(evaluate, "evaluate", quick_evaluation)
 
 
 @pytest.fixture
@@ -141,7 +141,7 @@ def test_trivial_run(store):
     assert record["results"]["parameters"] == 0
     assert record["results"]["history"] == []
     dataset = load("stand-in", jitter_px=0, noise="none", seed=0)
-    chosen, _ = runs._split(dataset, TRIVIAL)
+    chosen = protocol.prepare(TRIVIAL).train
     scaling = dataset.fit_scaling(chosen, "log1p")
     expected = scaling.target_phase(dataset.phase[chosen]).mean()
     # the mean of the mean image is the mean; float32 prediction
@@ -194,11 +194,11 @@ def test_older_evaluation_is_repeated_from_the_weights(trained, monkeypatch):
     store, record = trained
     make_quick(monkeypatch)
 
-    def more(predict, dataset, scaling, spec):
+    def more(predict, dataset, scaling, spec, network):
         found = quick_evaluation(predict, dataset, scaling, spec)
         return Evaluation({**found.results, "more": 1}, found.predictions)
 
-    monkeypatch.setattr(runs, "evaluate", more)
+    monkeypatch.setattr(evaluate, "evaluate", more)
     monkeypatch.setattr(runs, "EVALUATION_VERSION", record["evaluation_version"] + 1)
     monkeypatch.setattr(training, "train", no_making)
     before = store.path(NETWORK).read_bytes()

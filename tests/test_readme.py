@@ -1,0 +1,45 @@
+"""The README's examples run as they are printed, and its commands exist."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+SCRIPTS = sorted(set(re.findall(r"python (reproduce/\w+\.py)", README)))
+
+
+@pytest.mark.parametrize("code", BLOCKS, ids=range(len(BLOCKS)))
+def test_python_examples_run(code, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "2"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def test_there_are_examples_and_commands():
+    assert BLOCKS
+    assert "reproduce/table1.py" in SCRIPTS
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_commands_name_scripts_that_are_there(script):
+    assert (ROOT / script).is_file()
+
+
+def test_options_that_the_readme_names_are_known():
+    from reproduce.options import parser
+
+    known = parser("").format_help()
+    named = set(re.findall(r"`(?:[^`\n]*?\s)?(--[a-z-]+)", README))
+    assert named
+    assert [option for option in sorted(named) if option not in known] == []
