@@ -11,6 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from ppn_tf import losses
 from ppn_tf.callbacks import ProgressBar, ResourceMonitor, ResumablePlateau, StopOnNaN
 from ppn_tf.checkpoint import Checkpoint, read_checkpoint
 from ppn_tf.data.dataset import Dataset
@@ -38,7 +39,8 @@ class TrainingConfig:
         Smallest change that counts as an improvement: the default of Keras, which the
         authors' code uses. It is as large as the plateau rule's effect late in training.
     loss : str
-        Keras name of the loss on each output; the total is their sum (Eq. 12).
+        Name of the loss on each output, see `ppn_tf.losses`; the total is their sum
+        (Eq. 12).
     """
 
     epochs: int
@@ -56,6 +58,8 @@ class TrainingConfig:
                 raise OptionError(f"{name} must be at least 1, received {getattr(self, name)}")
         if not self.learning_rate > 0:
             raise OptionError(f"learning_rate must be positive, received {self.learning_rate}")
+        # refuses what is no loss, before anything is loaded or trained
+        losses.create(self.loss)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -214,10 +218,10 @@ def train(
 
 
 def _compile(model: keras.Model, config: TrainingConfig) -> None:
-    # two MSE losses, summed: Eq. (12)
+    # the two losses are summed: Eq. (12)
     model.compile(
         optimizer=keras.optimizers.Adam(config.learning_rate),
-        loss={"amplitude": config.loss, "phase": config.loss},
+        loss={name: losses.create(config.loss) for name in ("amplitude", "phase")},
     )
 
 
