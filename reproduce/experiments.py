@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ppn_tf import trivial
 from ppn_tf.errors import OptionError
 from ppn_tf.training import TrainingConfig
 from reproduce.specification import RunSpec
+
+if TYPE_CHECKING:
+    from reproduce.added import Added
 
 #: Epochs of the paper (section V-A); PtyNet's are not stated: as many as PtychoNN.
 EPOCHS = {
@@ -24,7 +27,16 @@ EPOCHS = {
 }
 
 #: Seeds of each exhibit in the paper profile; Table I has its own in `PROFILES`.
-SEEDS = {"table2": 5, "table3": 5, "table4": 3, "fig7": 10, "fig10": 1, "fig11": 1}
+SEEDS = {
+    "table2": 5,
+    "table3": 5,
+    "table4": 3,
+    "fig5": 3,
+    "fig7": 10,
+    "fig7-long": 3,
+    "fig10": 1,
+    "fig11": 1,
+}
 
 #: A grid: names (of a block and a condition, mostly) to the runs that they stand for.
 Grid = dict[tuple[str, ...], list[RunSpec]]
@@ -88,6 +100,8 @@ class Profile:
         Networks of the noisy half.
     note : str
         What the profile is, for people.
+    added : tuple of Added
+        Networks of ``--add-model``.
     """
 
     name: str
@@ -98,6 +112,7 @@ class Profile:
     evaluation: str
     noisy_models: tuple[str, ...]
     note: str
+    added: tuple[Added, ...] = ()
 
 
 #: Networks of Table I.
@@ -174,6 +189,19 @@ def table1(profile: Profile, object_name: str, seeds: int | None = None) -> Grid
                 run_spec(model, seed, profile, object_name, block(name), condition=condition)
                 for seed in range(count)
                 for model in (*_networks(profile, condition), *_TRIVIAL)
+            ]
+            found[name, condition] += [
+                run_spec(
+                    added.model,
+                    seed,
+                    profile,
+                    object_name,
+                    block(name),
+                    condition=condition,
+                    epochs=added.epochs,
+                )
+                for seed in range(count)
+                for added in profile.added
             ]
     return found
 
