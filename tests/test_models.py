@@ -22,6 +22,9 @@ COUNTS = {
     "ptychonn": (1_154_210, 1_154_210),
     "ptynet": (324_452, 324_452),
     "dpi": (14_965_102, 14_978_420),
+    "ptychoformer": (18_070_400, 18_071_168),
+    "segformer": (3_711_522, 3_712_034),
+    "transunet": (5_715_842, 5_717_314),
 }
 #: Totals of the ablations of Table II and of the repair.
 VARIANTS = [

@@ -8,13 +8,34 @@ import keras
 
 from ppn_tf.errors import OptionError
 from ppn_tf.layers.scaling import PatternScaling, TargetScaling
-from ppn_tf.models import dpi, ppn, ppn_released, ptychonn, ptynet
+from ppn_tf.models import (
+    dpi,
+    ppn,
+    ppn_released,
+    ptychoformer,
+    ptychonn,
+    ptynet,
+    segformer,
+    transunet,
+)
 from ppn_tf.models.spec import ModelSpec
 from ppn_tf.scaling import Scaling
 
 __all__ = ["ModelSpec", "available", "create", "spec"]
 
-_SPECS = {module.SPEC.name: module.SPEC for module in (ppn, ppn_released, ptychonn, ptynet, dpi)}
+_SPECS = {
+    module.SPEC.name: module.SPEC
+    for module in (
+        ppn,
+        ppn_released,
+        ptychonn,
+        ptynet,
+        dpi,
+        ptychoformer,
+        segformer,
+        transunet,
+    )
+}
 
 
 def available() -> list[str]:
