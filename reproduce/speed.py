@@ -39,6 +39,9 @@ ROWS = (
     ("ptychonn", None),
     ("ptynet", None),
     ("dpi", None),
+    ("ptychoformer", None),
+    ("segformer", None),
+    ("transunet", None),
 )
 #: One PoCA layer alone, forward and backward: where the memory is.
 LAYER = "PoCA layer"
