@@ -9,14 +9,14 @@ from typing import Any
 import keras
 import numpy as np
 
-from ppn_tf import data, metrics, spectrum, stitching
+from ppn_tf import attention_mass, data, metrics, sharpness, spectrum, stitching
 from ppn_tf.data.dataset import Dataset
 from ppn_tf.inference import Patches
 from ppn_tf.scaling import Scaling
 
 #: Raised when more is computed; records of an older version are evaluated again from
 #: their weights, not trained again.
-EVALUATION_VERSION = 1
+EVALUATION_VERSION = 2
 
 #: Region whose predictions are kept for figures (the one that the authors' code shows).
 FIGURE_REGION = "lower-right"
@@ -27,6 +27,16 @@ OVERLAPS = (0.0, 0.25, 0.30, 0.40, 0.50, 0.60, 0.70, 0.75, 0.80, 0.90)
 #: Samples with other features than the chart (section IV-D), scanned at half overlap.
 CURVED = ("siemens-star", "spiral", "camera", "coins")
 CURVED_STEP_PX = 16.0
+
+#: Samples of which the central `KEPT_PX` x `KEPT_PX` are kept for Fig. 6, with seed 0 alone:
+#: a drawing and a photograph. Steps of 1 / `KEPT_STEPS` of the target range are finer than a
+#: picture shows, and let the file stay below 1 MB.
+KEPT_CURVED = ("siemens-star", "camera")
+KEPT_PX = 256
+KEPT_STEPS = 256
+
+#: Test patterns that attention is averaged over.
+ATTENTION_PATTERNS = 8
 
 #: Regions of the reduced evaluation: all lie in the test rows.
 TEST_ROW_REGIONS = ("lower-left", "lower-right", "rows", "gap")
@@ -52,7 +62,9 @@ class Evaluation:
     results : dict
         Plain values for the record.
     predictions : dict of arrays
-        float16 predictions of `FIGURE_REGION` and their positions.
+        float16 predictions of `FIGURE_REGION` (``amplitude``, ``phase``) and their
+        positions; in a full evaluation with seed 0 also the stitched middle of
+        curved samples, ``curved_<name>_amplitude`` and ``..._phase``.
     """
 
     results: dict[str, Any]
@@ -100,9 +112,12 @@ def evaluate(
             results["spectrum"][name] = spectra(part, dataset, indices, scaling)
         if name == FIGURE_REGION:
             predictions = _kept(part, dataset.positions_px[indices])
+            results["sharpness"] = sharp(part, dataset, indices, scaling)
+    results["attention"] = attention(network, dataset)
     if full:
         results["overlap"] = overlaps(predict, scaling, spec)
-        results["curved"] = curved(predict, scaling, spec)
+        results["curved"], fields = curved(predict, scaling, spec)
+        predictions |= fields
     return Evaluation(results, predictions)
 
 
@@ -153,13 +168,20 @@ def stitched_pair(
     prediction: np.ndarray, target: np.ndarray, positions_px: np.ndarray, shape: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Stitch predicted and true patches; crop to the largest rectangle without holes."""
+    fields, box = _stitched(prediction, target, positions_px, shape)
+    return fields[0][box], fields[1][box]
+
+
+def _stitched(
+    prediction: np.ndarray, target: np.ndarray, positions_px: np.ndarray, shape: tuple[int, int]
+) -> tuple[list[np.ndarray], tuple[slice, slice]]:
+    """Return both whole fields, and the rectangle of them that has no holes."""
     weights = stitching.weights(WINDOW_PX)
     fields = [
         stitching.stitch(patches, positions_px, shape, weights=weights)
         for patches in (prediction, target)
     ]
-    box = solid_box(fields[0].coverage)
-    return fields[0].field[box], fields[1].field[box]
+    return [found.field for found in fields], solid_box(fields[0].coverage)
 
 
 def solid_box(coverage: np.ndarray) -> tuple[slice, slice]:
@@ -212,6 +234,60 @@ def _profile(psd: np.ndarray) -> dict[str, Any]:
     return found
 
 
+def sharp(part: Patches, dataset: Dataset, indices: np.ndarray, scaling: Scaling) -> dict[str, Any]:
+    """Edge widths, contrast and seams: what section IV-B says by eye (Fig. 3).
+
+    The two levels whose contrast is taken are those of the true amplitude (bars and
+    background), in both channels: the true phase varies within either.
+    """
+    truth = _targets(dataset, indices, scaling)
+    positions_px = dataset.positions_px[indices]
+    lines = sharpness.seams(positions_px, WINDOW_PX, dataset.object_shape)
+    fields = {}
+    for channel in CHANNELS:
+        fields[channel], box = _stitched(
+            getattr(part, channel), getattr(truth, channel), positions_px, dataset.object_shape
+        )
+    rows, cols = box
+    borders = (
+        lines[0][rows.start : rows.stop - 1, cols],
+        lines[1][rows, cols.start : cols.stop - 1],
+    )
+    bright = {"patches": truth.amplitude >= 0.5, "field": fields["amplitude"][1][box] >= 0.5}
+    found: dict[str, Any] = {}
+    for channel in CHANNELS:
+        pairs = {
+            "patches": (getattr(part, channel), getattr(truth, channel)),
+            "field": tuple(field[box] for field in fields[channel]),
+        }
+        field, true_field = pairs["field"]
+        found[channel] = {
+            kind: {
+                "edge": sharpness.edge_width(*pair).to_dict(),
+                "contrast": sharpness.contrast(*pair, bright[kind]),
+            }
+            for kind, pair in pairs.items()
+        }
+        found[channel]["seams"] = {
+            "prediction": sharpness.seam_energy(field, borders),
+            "truth": sharpness.seam_energy(true_field, borders),
+            # of the error, so that slopes of the truth do not count either
+            "clear": sharpness.seam_energy(
+                field - true_field, borders, sharpness.near_edges(true_field)
+            ),
+        }
+    return found
+
+
+def attention(network: keras.Model | None, dataset: Dataset) -> dict[str, Any] | None:
+    """Attention mass by key radius, on evenly spaced test patterns (section IV-B3)."""
+    if network is None:
+        return None
+    indices = data.region_indices(dataset, "gap")
+    chosen = np.linspace(0, len(indices) - 1, ATTENTION_PATTERNS).round().astype(int)
+    return attention_mass.by_radius(network, dataset.patterns[indices[chosen]])
+
+
 def overlaps(predict: Predictor, scaling: Scaling, spec: dict[str, Any]) -> dict[str, Any]:
     """Scan the figure region again at other overlaps (Figs. 7b and 8)."""
     obj = data.load_object(spec["object_name"])
@@ -231,12 +307,36 @@ def overlaps(predict: Predictor, scaling: Scaling, spec: dict[str, Any]) -> dict
     return found
 
 
-def curved(predict: Predictor, scaling: Scaling, spec: dict[str, Any]) -> dict[str, Any]:
-    """Score samples that the network has not been trained on (Fig. 6)."""
-    return {
-        name: _scan_and_score(data.load_object(name), CURVED_STEP_PX, predict, scaling, spec)
-        for name in CURVED
-    }
+def curved(
+    predict: Predictor, scaling: Scaling, spec: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Score samples that the network has not been trained on (Fig. 6).
+
+    Returns
+    -------
+    scores : dict
+        By sample.
+    fields : dict of (`KEPT_PX`, `KEPT_PX`) float16
+        The middle of the stitched fields that are kept, on the target scale.
+    """
+    scores, fields = {}, {}
+    for name in CURVED:
+        dataset, part = _scan(data.load_object(name), CURVED_STEP_PX, predict, spec)
+        scores[name] = _scored(dataset, part, CURVED_STEP_PX, scaling)
+        if spec["seed"] == 0 and name in KEPT_CURVED:
+            for channel in CHANNELS:
+                fields[f"curved_{name}_{channel}"] = _middle(getattr(part, channel), dataset)
+    return scores, fields
+
+
+def _middle(patches: np.ndarray, dataset: Dataset) -> np.ndarray:
+    stitched = stitching.stitch(
+        patches, dataset.positions_px, dataset.object_shape, weights=stitching.weights(WINDOW_PX)
+    )
+    rows, cols = (
+        slice((side - KEPT_PX) // 2, (side + KEPT_PX) // 2) for side in dataset.object_shape
+    )
+    return (np.round(stitched.field[rows, cols] * KEPT_STEPS) / KEPT_STEPS).astype(np.float16)
 
 
 def _scan_and_score(
@@ -246,6 +346,12 @@ def _scan_and_score(
     scaling: Scaling,
     spec: dict[str, Any],
 ) -> dict[str, Any]:
+    return _scored(*_scan(obj, step_px, predict, spec), step_px, scaling)
+
+
+def _scan(
+    obj: data.ComplexObject, step_px: float, predict: Predictor, spec: dict[str, Any]
+) -> tuple[Dataset, Patches]:
     probe = data.load_probe("stand-in" if spec["object_name"] == "stand-in" else "ltem")
     dataset = data.make(
         obj,
@@ -254,5 +360,8 @@ def _scan_and_score(
         noise=data.NoiseModel(**spec["noise"]),
         seed=TEST_SCAN_SEED + spec["seed"],
     )
-    part = predict(dataset.patterns)
+    return dataset, predict(dataset.patterns)
+
+
+def _scored(dataset: Dataset, part: Patches, step_px: float, scaling: Scaling) -> dict[str, Any]:
     return {"step_px": step_px, **score(part, dataset, np.arange(len(dataset)), scaling)}

@@ -4,10 +4,11 @@ import dataclasses
 
 import numpy as np
 import pytest
+import scipy.ndimage
 
 pytest.importorskip("keras")
 
-from ppn_tf import data, metrics  # noqa: E402
+from ppn_tf import data, metrics, models  # noqa: E402
 from ppn_tf.inference import Patches  # noqa: E402
 from ppn_tf.training import TrainingConfig  # noqa: E402
 from reproduce import evaluate as evaluation  # noqa: E402
@@ -179,3 +180,69 @@ def test_full_evaluation(dataset, scaling):
     assert steps == sorted(steps, reverse=True)
     assert set(results["curved"]) == set(evaluation.CURVED)
     assert len(digest(results)) == 64
+
+
+def test_sharpness_of_the_truth_and_of_a_constant(dataset, scaling, truth, constant):
+    indices = data.region_indices(dataset, "lower-right")
+    perfect = evaluation.sharp(
+        Patches(truth.amplitude[indices], truth.phase[indices]), dataset, indices, scaling
+    )
+    for channel in ("amplitude", "phase"):
+        for kind in ("patches", "field"):
+            found = perfect[channel][kind]
+            assert found["edge"]["prediction_px"] == found["edge"]["truth_px"]
+            # a perfect step; slopes of the phase widen it by a measured 0.030 px
+            assert found["edge"]["truth_px"] == pytest.approx(0.8, abs=0.05)
+            assert found["edge"]["lost"] == 0.0
+            assert found["contrast"] == pytest.approx(1.0)
+            flat = constant.results["sharpness"][channel][kind]
+            assert flat["edge"]["lost"] == 1.0
+            assert flat["edge"]["prediction_px"] is None
+            assert flat["contrast"] == 0.0
+        seams = perfect[channel]["seams"]
+        # stitching averages equal float32 values: the rest is rounding
+        assert seams["prediction"] == pytest.approx(seams["truth"], rel=1e-6)
+
+
+def test_a_blurred_field_is_measured_as_such(dataset, scaling, truth):
+    indices = data.region_indices(dataset, "lower-right")
+    blurred = [
+        scipy.ndimage.gaussian_filter(getattr(truth, channel)[indices], (0, 1.2, 1.2))
+        for channel in ("amplitude", "phase")
+    ]
+    found = evaluation.sharp(Patches(*blurred), dataset, indices, scaling)["amplitude"]
+    # 2.563 x 1.2 px is 3.08; measured 2.99 in patches, 2.98 in the field
+    assert found["patches"]["edge"]["prediction_px"] == pytest.approx(3.08, abs=0.25)
+    assert found["field"]["edge"]["prediction_px"] == pytest.approx(3.08, abs=0.25)
+
+
+def test_attention_is_measured_on_networks_that_have_it(dataset, constant):
+    assert constant.results["attention"] is None
+    found = evaluation.attention(models.create("ppn"), dataset)
+    assert found["patterns"] == evaluation.ATTENTION_PATTERNS
+    assert list(found["layers"]) == ["nonlocal_1_attention", "nonlocal_2_attention"]
+    assert len(digest(found)) == 64
+    assert evaluation.attention(models.create("ptynet"), dataset) is None
+
+
+def test_the_middle_of_curved_samples_is_kept_with_seed_0(scaling, monkeypatch):
+    monkeypatch.setattr(evaluation, "CURVED", ("siemens-star",))
+    spec = dataclasses.replace(SPEC, evaluation="full")
+
+    def ramp(patterns):
+        # every patch the same ramp along its columns
+        values = np.broadcast_to(np.linspace(0, 1, 32, dtype="float32"), patterns.shape)
+        return Patches(values, 1 - values)
+
+    scores, fields = evaluation.curved(ramp, scaling, spec.to_dict())
+    assert set(scores) == {"siemens-star"}
+    assert set(fields) == {"curved_siemens-star_amplitude", "curved_siemens-star_phase"}
+    amplitude, phase = fields.values()
+    assert amplitude.shape == phase.shape == (256, 256)
+    assert amplitude.dtype == np.float16
+    assert np.all(amplitude * 256 == np.round(amplitude * 256))
+    # steps of 16 px, the crop starts at pixel 128: the pattern repeats
+    np.testing.assert_array_equal(amplitude[:, :16], amplitude[:, 16:32])
+    np.testing.assert_allclose(amplitude + phase, 1, atol=2 / 256)
+    other = dataclasses.replace(spec, seed=1)
+    assert evaluation.curved(ramp, scaling, other.to_dict())[1] == {}
