@@ -7,9 +7,11 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ppn_tf.errors import TrainingError
 from reproduce.options import Session, parser, prepare
 
 if TYPE_CHECKING:  # they import Keras, which must not happen before the device is chosen
+    from reproduce.added import Added
     from reproduce.experiments import Block, Grid, Profile
     from reproduce.runs import RunStore
     from reproduce.specification import RunSpec
@@ -63,6 +65,8 @@ class Output:
         Markdown below the title and the profile: tables, notes, statistics.
     cells : sequence of Cell
         Every compared number.
+    about : str
+        What the exhibit shows, in place of the session's headline.
     rows : sequence of mappings
         Rows of the table for LaTeX; empty where there is no table.
     figures : sequence of str
@@ -75,6 +79,7 @@ class Output:
     cells: Sequence[Cell] = ()
     rows: Sequence[Mapping[str, Any]] = ()
     figures: Sequence[str] = ()
+    about: str = ""
     extra: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
@@ -127,13 +132,19 @@ def context(exhibit: Exhibit, session: Session) -> Context:
     """Return what an exhibit is made from."""
     from reproduce import experiments, schedule
 
-    profile = experiments.PROFILES[session.profile]
+    profile = dataclasses.replace(experiments.PROFILES[session.profile], added=session.added)
     grid = exhibit.grid(profile, session.object_name, session.seeds)
     return Context(session, profile, schedule.store_of(session), grid)
 
 
 def produce(exhibit: Exhibit, session: Session) -> None:
-    """Train what is missing and write the exhibit, or print the plan."""
+    """Train what is missing and write the exhibit, or print the plan.
+
+    Raises
+    ------
+    TrainingError
+        If runs failed, after all others are finished and the exhibit is written.
+    """
     from reproduce import experiments, schedule
 
     here = context(exhibit, session)
@@ -146,13 +157,32 @@ def produce(exhibit: Exhibit, session: Session) -> None:
             print(schedule.plan(to_do, seconds))
         print(schedule.estimate(to_do, seconds))
         return
+    failures: list[str] = []
     if to_do and session.train:
         if exhibit.refresh and len(to_do) < len(wanted):
             print(write(exhibit, here))
         print(schedule.estimate(to_do, seconds), file=sys.stderr)
-        finished = (lambda: write(exhibit, here)) if exhibit.refresh else None
-        schedule.run_all(to_do, session, finished)
+        failures = train(exhibit, here, to_do)
     print(write(exhibit, here))
+    if failures:
+        raise TrainingError(
+            f"{len(failures)} of {len(to_do)} runs failed, the others are kept: "
+            + "; ".join(failures)
+        )
+
+
+def train(exhibit: Exhibit, here: Context, specs: Sequence[RunSpec]) -> list[str]:
+    """Make runs; return what failed, a line each."""
+    from reproduce import trainings
+
+    failures = []
+    for spec, error in trainings.outcomes(specs, here.session):
+        if error is not None:
+            failures.append(f"{spec.hash} ({spec.label}): {type(error).__name__}: {error}")
+            print(f"FAILED {failures[-1]}", file=sys.stderr)
+        elif exhibit.refresh:
+            write(exhibit, here)
+    return failures
 
 
 def write(exhibit: Exhibit, here: Context) -> str:
@@ -162,9 +192,10 @@ def write(exhibit: Exhibit, here: Context) -> str:
 
     made = exhibit.make(here)
     session, out = here.session, here.session.out
+    about = made.about or session.headline
     markdown = "\n".join(
         [
-            f"# {exhibit.title}: {session.headline}",
+            f"# {exhibit.title}: {about}",
             "",
             f"Profile {here.profile.name}: {here.profile.note}.",
             "",
@@ -177,9 +208,9 @@ def write(exhibit: Exhibit, here: Context) -> str:
     document = {
         "exhibit": exhibit.name,
         "title": exhibit.title,
-        "about": session.headline,
+        "about": about,
         "profile": here.profile.name,
-        "command": command(exhibit.name, here.profile.name),
+        "command": command(exhibit.name, session.profile, session.added),
         "body": made.body,
         "figures": list(made.figures),
         "cost": cost(here),
@@ -191,20 +222,28 @@ def write(exhibit: Exhibit, here: Context) -> str:
     write_text(out / f"{exhibit.name}.md", markdown + "\n")
     endings = [".json", ".md"]
     if made.cells:
-        text = f"# {session.headline}\n" + tables.csv_text(made.cells)
+        text = f"# {about}\n" + tables.csv_text(made.cells)
         write_text(out / f"{exhibit.name}.csv", text)
         endings.append(".csv")
     if made.rows:
-        text = f"% {session.headline}\n" + compare.latex_table(made.rows)
+        text = f"% {about}\n" + compare.latex_table(made.rows)
         write_text(out / f"{exhibit.name}.tex", text)
         endings.append(".tex")
     written = [f"{exhibit.name}{ending}" for ending in endings] + list(made.figures)
     return f"{markdown}\n\nwritten to {out}: {', '.join(written)}"
 
 
-def command(name: str, profile: str) -> str:
+def command(name: str, profile: str, added: Sequence[Added] = ()) -> str:
     """Return the command that makes an exhibit."""
-    return f"python reproduce/{name}.py" + ("" if profile == "paper" else f" --profile {profile}")
+    words = [f"python reproduce/{name}.py"]
+    if profile != "paper":
+        words.append(f"--profile {profile}")
+    words += [f"--add-model {network.name}" for network in added]
+    return " ".join(words)
+
+
+def _seconds(cost: Mapping[str, float]) -> float:
+    return cost["train_seconds"] + cost["evaluate_seconds"]
 
 
 def cost(here: Context) -> dict[str, Any]:
@@ -214,6 +253,7 @@ def cost(here: Context) -> dict[str, Any]:
     return {
         "runs_found": len(records),
         "runs_wanted": len(wanted),
-        "hours": round(sum(r["cost"]["total_seconds"] for r in records) / 3600, 3),
+        # not the total, which counts the last call alone where a run was evaluated again
+        "hours": round(sum(_seconds(r["cost"]) for r in records) / 3600, 3),
         "devices": sorted({r["environment"]["device"] for r in records}),
     }

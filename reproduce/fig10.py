@@ -21,8 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from reproduce.added import run
-from reproduce.exhibit import Context, Exhibit, Output
+from reproduce.exhibit import Context, Exhibit, Output, run
 from reproduce.options import run_script
 
 if TYPE_CHECKING:
@@ -150,7 +149,7 @@ def _missing(counted: Mapping[str, Counts], spent: Mapping[str, Sequence[Effort]
     return found
 
 
-EXHIBIT = Exhibit("fig10", "Figure 10", grid, make)
+EXHIBIT = Exhibit("fig10", "Fig. 10", grid, make)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ppn_tf.errors import OptionError, PpnError, SourceMissingError
+from reproduce import added
 
 #: Root of the repository.
 ROOT = Path(__file__).resolve().parents[1]
@@ -34,6 +35,8 @@ class Session:
         Folder of the outputs; runs lie in its ``runs``.
     retrain, train, plan, deterministic, tensorboard : bool
     jobs : int
+    added : tuple of Added
+        Networks of ``--add-model``.
     """
 
     profile: str
@@ -48,6 +51,7 @@ class Session:
     deterministic: bool
     tensorboard: bool
     jobs: int
+    added: tuple[added.Added, ...] = ()
 
     @property
     def headline(self) -> str:
@@ -89,6 +93,17 @@ def parser(description: str) -> argparse.ArgumentParser:
     new.add_argument(
         "--tensorboard", action="store_true", help="write TensorBoard logs beside the records"
     )
+    new.add_argument(
+        "--add-model",
+        action="append",
+        default=[],
+        metavar="SOURCE",
+        help="package.module:function or a .keras file: your own network, in table1, fig4, fig7 "
+        "and fig10; may be given several times",
+    )
+    new.add_argument(
+        "--added-epochs", type=int, default=30, help="epochs of added networks (default 30)"
+    )
     new.add_argument("--out", type=Path, default=ROOT / "results", help="folder of the outputs")
     return new
 
@@ -115,12 +130,13 @@ def prepare(arguments: argparse.Namespace) -> Session:
         out = out / "stand-in"
     if arguments.profile != "paper":
         out = out / arguments.profile
+    device_name = select_device(arguments.gpu)
     return Session(
         arguments.profile,
         arguments.seeds,
         object_name,
         arguments.gpu,
-        select_device(arguments.gpu),
+        device_name,
         out,
         arguments.retrain,
         not (arguments.no_train or arguments.plan),
@@ -128,6 +144,8 @@ def prepare(arguments: argparse.Namespace) -> Session:
         arguments.deterministic,
         arguments.tensorboard,
         arguments.jobs,
+        # they may import Keras, and the device is chosen now
+        added.read(arguments.add_model, arguments.added_epochs),
     )
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import keras
 import numpy as np
 
 from ppn_tf import data
 from ppn_tf.scaling import Scaling
-from reproduce import evaluate
+from reproduce import evaluate, real
 from reproduce.specification import RunSpec
 
 
@@ -32,8 +33,18 @@ class Prepared:
     scaling: Scaling
 
 
-def prepare(spec: RunSpec) -> Prepared:
-    """Load or simulate the scan of a run, and split it."""
+def prepare(spec: RunSpec, labels: Path | None = None) -> Prepared:
+    """Load or simulate the scan of a run, and split it.
+
+    Parameters
+    ----------
+    spec : RunSpec
+    labels : Path, optional
+        Folder for the reconstructions that measured scans are labelled with; a folder
+        in the user's cache by default.
+    """
+    if real.is_measured(spec.object_name):
+        return Prepared(*real.prepare(spec, labels))
     dataset = data.load(
         spec.object_name, jitter_px=spec.jitter_px, noise=spec.noise, seed=spec.seed
     )
@@ -48,4 +59,6 @@ def score(
     predict: evaluate.Predictor, network: keras.Model | None, prepared: Prepared, spec: RunSpec
 ) -> evaluate.Evaluation:
     """Compute all that any exhibit asks of a run."""
+    if real.is_measured(spec.object_name):
+        return real.score(predict, prepared.dataset, prepared.scaling)
     return evaluate.evaluate(predict, prepared.dataset, prepared.scaling, spec.to_dict(), network)

@@ -97,7 +97,7 @@ def statistics_text(tested: Sequence[dict[str, Any]]) -> list[str]:
         lines.append(
             f"{head}F {_number(anova['f'])}, p {anova['p_gg']:.2g} (Greenhouse-Geisser "
             f"{anova['epsilon_gg']:.2f}), n {entry['seeds']}; significant after Bonferroni: "
-            f"{', '.join(significant) or 'none'}; equivalent CNNs: {', '.join(equal) or 'none'}"
+            f"{', '.join(significant) or 'none'}; equivalent: {', '.join(equal) or 'none'}"
         )
     skipped = sum("skipped" in entry for entry in tested)
     if skipped:

@@ -30,7 +30,7 @@ from ppn_tf.files import replacing, write_json
 from ppn_tf.inference import Patches, predict
 from ppn_tf.numerics import NUMERICS_VERSION
 from ppn_tf.scaling import Scaling
-from reproduce import protocol
+from reproduce import added, protocol
 from reproduce.evaluate import EVALUATION_VERSION, Evaluation
 from reproduce.protocol import Prepared
 from reproduce.specification import RunSpec, digest
@@ -102,25 +102,31 @@ class RunStore:
         dict
             The record.
         """
-        record = None if retrain else self._current(spec)
+        record = None if retrain else self.current(spec)
         if record is not None:
             return record
         with _lock(self.path(spec, "lock"), spec.label):
             # another process may have finished it while this one waited
-            record = None if retrain else self._current(spec)
+            record = None if retrain else self.current(spec)
             return record or self._make(spec, retrain, progress)
 
-    def _current(self, spec: RunSpec) -> dict[str, Any] | None:
+    def current(self, spec: RunSpec) -> dict[str, Any] | None:
+        """Return the record of a finished run; None also where it lacks what is asked of runs.
+
+        That is the case of an older evaluation whose weights are there, or that needs
+        none (trivial predictors): `ensure` evaluates such a run again, without training.
+        """
         record = self.find(spec)
         if record is None or record["evaluation_version"] >= EVALUATION_VERSION:
             return record
+        again = spec.trivial is not None or self.path(spec, "keras").exists()
         # older, but nothing to evaluate it from: what it holds still counts
-        return record if not self.path(spec, "keras").exists() else None
+        return None if again else record
 
     def _make(self, spec: RunSpec, retrain: bool, progress: bool) -> dict[str, Any]:
         started = time.time()
         training.make_repeatable(spec.seed, self.deterministic)
-        prepared = protocol.prepare(spec)
+        prepared = protocol.prepare(spec, self.folder.parent / "labels")
         if spec.trivial is not None:
             fitted = _fit_trivial(spec, prepared)
         else:
@@ -148,9 +154,7 @@ class RunStore:
         self, spec: RunSpec, prepared: Prepared, retrain: bool, progress: bool
     ) -> tuple[Any, keras.Model, dict[str, Any], list[dict[str, Any]]]:
         dataset, scaling = prepared.dataset, prepared.scaling
-        model = models.create(
-            spec.model, (*dataset.patterns.shape[1:], 1), scaling=scaling, **dict(spec.options)
-        )
+        model = _create(spec, (*dataset.patterns.shape[1:], 1), scaling)
         checkpoint = self.path(spec, "checkpoint.npz")
         epochs = self._epochs_of_weights(spec, retrain, checkpoint)
         if epochs is not None:
@@ -158,7 +162,7 @@ class RunStore:
         else:
             epochs = training.train(
                 model,
-                training.Samples.of(dataset, prepared.train, scaling),
+                training.Samples.of(dataset, _one_epoch(spec, prepared.train), scaling),
                 training.Samples.of(dataset, prepared.validation, scaling),
                 spec.training,
                 seed=spec.seed,
@@ -225,6 +229,16 @@ class RunStore:
 #: Entries of an epoch that timing and the machine decide, and those that the run decides.
 _COST_KEYS = ("seconds", "rss_mib", "peak_rss_mib", "gpu_peak_mib", "process")
 _RESULT_KEYS = ("epoch", "learning_rate", "loss", "val_loss", "centers")
+
+
+def _create(spec: RunSpec, input_shape: tuple[int, int, int], scaling: Scaling) -> keras.Model:
+    if spec.custom:
+        return added.build(spec.model, input_shape, scaling)
+    return models.create(spec.model, input_shape, scaling=scaling, **dict(spec.options))
+
+
+def _one_epoch(spec: RunSpec, indices: np.ndarray) -> np.ndarray:
+    return np.resize(indices, spec.epoch_patches or len(indices))
 
 
 def without_optimizer(model: keras.Model) -> keras.Model:

@@ -1,19 +1,12 @@
-"""Which runs are missing, how long they will take, and training them."""
+"""Which runs are missing, and how long they will take."""
 
 from __future__ import annotations
 
-import concurrent.futures
 import json
 import math
-import multiprocessing
-import os
 import statistics
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-from tqdm import tqdm
 
 from ppn_tf import data
 from reproduce.options import Session
@@ -32,15 +25,15 @@ def store_of(session: Session) -> RunStore:
 
 
 def missing(specs: Sequence[RunSpec], store: RunStore, retrain: bool) -> list[RunSpec]:
-    """Return the runs without a record, or all of them where they are to be retrained."""
-    return [spec for spec in specs if retrain or store.find(spec) is None]
+    """Return the runs to train or to evaluate again: all of them with `retrain`."""
+    return [spec for spec in specs if retrain or store.current(spec) is None]
 
 
 def steps(spec: RunSpec) -> int:
     """Return the number of training steps of a run."""
-    patches = spec.train_size or TRAIN_PATCHES
     # 5 % validate
-    return spec.training.epochs * math.ceil(0.95 * patches / spec.training.batch_size)
+    patches = spec.epoch_patches or 0.95 * (spec.train_size or TRAIN_PATCHES)
+    return spec.training.epochs * math.ceil(patches / spec.training.batch_size)
 
 
 def step_seconds(folder: Path, device: str) -> dict[str, float]:
@@ -59,20 +52,23 @@ def step_seconds(folder: Path, device: str) -> dict[str, float]:
             record = json.loads(path.read_text(encoding="utf-8"))
             seconds = [epoch["seconds"] for epoch in record["cost"]["epochs"]]
             if seconds and record["environment"]["device"] == device:
-                per_epoch = math.ceil(record["results"]["train_patches"] / 32)
-                model = record["spec"]["model"]
+                spec = record["spec"]
+                patches = spec.get("epoch_patches") or record["results"]["train_patches"]
+                per_epoch = math.ceil(patches / spec["training"]["batch_size"])
+                model = spec["model"]
                 # the first epoch holds the compilation
                 found.setdefault(model, []).append(statistics.median(seconds) / per_epoch)
         except (OSError, ValueError, KeyError, TypeError):
             continue
     measured = {model: statistics.median(values) for model, values in found.items()}
-    return _speed_record(folder.parent) | measured
+    return _speed_record(folder.parent, device) | measured
 
 
-def _speed_record(folder: Path) -> dict[str, float]:
+def _speed_record(folder: Path, device: str) -> dict[str, float]:
     try:
         record = json.loads((folder / "speed.json").read_text(encoding="utf-8"))
-        return {row["model"]: row["train_step_s"] for row in record["models"]}
+        rows = [row for row in record["models"] if row["device"] == device]
+        return {row["model"]: row["train_step_s"] for row in rows}
     except (OSError, ValueError, KeyError, TypeError):
         return {}
 
@@ -106,49 +102,3 @@ def duration(seconds: float) -> str:
         if seconds < limit:
             return f"{seconds / size:.0f} {unit}"
     return f"{seconds / 86400:.1f} days"
-
-
-def run_all(
-    specs: Sequence[RunSpec], session: Session, finished: Callable[[], Any] | None = None
-) -> None:
-    """Make runs in the given order, `session.jobs` side by side.
-
-    Parameters
-    ----------
-    specs : sequence of RunSpec
-    session : Session
-    finished : callable, optional
-        Called after every finished run, to refresh what is written.
-    """
-    if session.jobs == 1:
-        store = store_of(session)
-        for number, spec in enumerate(specs, start=1):
-            print(f"[{number}/{len(specs)}] {spec.label}", file=sys.stderr)
-            store.ensure(spec, retrain=session.retrain)
-            if finished:
-                finished()
-        return
-    threads = max(1, (os.cpu_count() or 1) // session.jobs)
-    # spawn: a forked TensorFlow hangs
-    context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(session.jobs, mp_context=context) as pool:
-        waiting = [pool.submit(_job, spec, session, threads) for spec in specs]
-        try:
-            done = concurrent.futures.as_completed(waiting)
-            for future in tqdm(done, total=len(waiting), desc="runs", unit="run"):
-                future.result()
-                if finished:
-                    finished()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for process in multiprocessing.active_children():
-                process.terminate()
-            raise
-
-
-def _job(spec: RunSpec, session: Session, threads: int) -> None:
-    from ppn_tf.devices import select_device, set_threads
-
-    set_threads(threads)
-    select_device(session.device)
-    store_of(session).ensure(spec, retrain=session.retrain, progress=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from pathlib import PurePath
 from typing import Any
 
 from ppn_tf.data.forward import NOISE_MODELS
@@ -19,7 +20,9 @@ class RunSpec:
     Attributes
     ----------
     model : str
-        Name in `ppn_tf.models`, or ``trivial:NAME`` from `ppn_tf.trivial`.
+        Name in `ppn_tf.models`, ``trivial:NAME`` from `ppn_tf.trivial`, or
+        ``custom:SOURCE@SHA256``: a network of `reproduce.added` and the checksum of
+        its file, so that a changed network is another run.
     seed : int
         Decides validation split, batch order, jitter, noise, and initial weights.
     training : TrainingConfig
@@ -37,6 +40,9 @@ class RunSpec:
         Patches that train and validate together; None for all 2928.
     evaluation : str
         ``"full"``, or ``"rows"`` for the test rows alone (smoke and quick profiles).
+    epoch_patches : int or None
+        Patches that one epoch goes through, repeating the training patches as often as
+        that takes; None for every training patch once.
     """
 
     model: str
@@ -49,6 +55,7 @@ class RunSpec:
     noise: str = "none"
     train_size: int | None = None
     evaluation: str = "full"
+    epoch_patches: int | None = None
 
     @property
     def trivial(self) -> str | None:
@@ -57,15 +64,33 @@ class RunSpec:
         return name if prefix == "trivial" else None
 
     @property
+    def custom(self) -> bool:
+        """Whether the network is a developer's own."""
+        return self.model.startswith("custom:")
+
+    @property
+    def name(self) -> str:
+        """Network as people read it: without folder and checksum where it is their own."""
+        if not self.custom:
+            return self.model
+        return PurePath(self.model.removeprefix("custom:").rpartition("@")[0]).name
+
+    @property
     def method(self) -> str:
         """Network and its options, as tables name them."""
         options = ",".join(f"{name}={value}" for name, value in self.options)
-        return f"{self.model}[{options}]" if options else self.model
+        return f"{self.name}[{options}]" if options else self.name
 
     def to_dict(self) -> dict[str, Any]:
         """Return all that the name stands for, as plain values."""
         values = dataclasses.asdict(self)
         values["options"] = dict(self.options)
+        if self.custom:
+            # where its file lies says nothing about the network
+            values["model"] = f"custom:{self.name}@{self.model.rpartition('@')[2]}"
+        if self.epoch_patches is None:
+            # runs from before this field keep their names
+            del values["epoch_patches"]
         # the numbers behind the name, so that a changed noise model is another run
         values["noise"] = dataclasses.asdict(NOISE_MODELS[self.noise])
         values["numerics_version"] = NUMERICS_VERSION
@@ -79,11 +104,13 @@ class RunSpec:
     @property
     def label(self) -> str:
         """Short name for people."""
-        parts = [self.model, *(f"{name}={value}" for name, value in self.options)]
+        parts = [self.name, *(f"{name}={value}" for name, value in self.options)]
         if self.training.loss != "mse":
             parts.append(self.training.loss)
         if self.train_size is not None:
             parts.append(f"{self.train_size} patches")
+        if self.epoch_patches is not None:
+            parts.append(f"repeated to {self.epoch_patches} an epoch")
         parts += [self.transform, f"jitter {self.jitter_px} px", f"noise {self.noise}"]
         return ", ".join([*parts, f"seed {self.seed}"])
 

@@ -8,6 +8,7 @@ Written    results/table1.{csv,json,md,tex}; runs in results/runs
 
 Records that are there are used; what is missing is trained, the most informative runs
 first, and the table is written again after every run. Interrupt it at any time.
+``--add-model package.module:function`` adds a row for a network of your own.
 """
 
 from __future__ import annotations
@@ -47,13 +48,19 @@ def make(here: Context) -> Output:
 
     every: list[tables.Cell] = []
     tested: list[dict[str, Any]] = []
-    methods = METHODS | {f"trivial:{name}": None for name in trivial.available()}
+    added = [network.name for network in here.session.added]
+    methods = METHODS | dict.fromkeys([*added, *(f"trivial:{n}" for n in trivial.available())])
     for name, condition in here.grid:
         block = experiments.block(name)
         records = tables.by_method(here.found(name, condition))
         every += tables.cells(records, methods, block, condition, here.profile.name)
         for ppn in ("ppn", "ppn-released"):
             tested += tables.tests(records, (*CNNS, ppn), CNNS, block, condition)
+        # families of their own: they leave the corrections of the paper's comparisons alone
+        for network in added:
+            tested += tables.tests(
+                records, (*CNNS, "ppn", network), (*CNNS, network), block, condition
+            )
     rows = render.layout(every)
     body = "\n".join(
         [

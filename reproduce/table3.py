@@ -115,7 +115,7 @@ def make(here: Context) -> Output:
             *claims,
             "",
             *_pair_table([*ordered, *comparable]),
-            *_statistics_text(tested),
+            *render.statistics_text(tested),
         ]
     )
     return Output(body, [*every, *ordered, *comparable], rows, extra={"statistics": tested})
@@ -199,13 +199,6 @@ def _pair_table(cells: Sequence[Cell]) -> list[str]:
 def _missing(every: Sequence[Cell]) -> list[str]:
     without = dict.fromkeys(f"{cell.method} ({cell.block})" for cell in every if not cell.n)
     return [f"- Without a record so far: {', '.join(without)}"] if without else []
-
-
-def _statistics_text(tested: Sequence[dict[str, Any]]) -> list[str]:
-    from reproduce import render
-
-    lines = render.statistics_text(tested)
-    return [line.replace("equivalent CNNs:", "equivalent:") for line in lines]
 
 
 EXHIBIT = Exhibit("table3", "Table III", grid, make, refresh=True)

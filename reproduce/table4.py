@@ -114,7 +114,7 @@ def make(here: Context) -> Output:
     rows = render.layout(every)
     looked, extra, figures = _look_into(here)
     statistics = [
-        line.replace("equivalent CNNs", "equivalent of MSE and MAE")
+        line.replace("; equivalent:", "; equivalent, of MSE and MAE:")
         for line in render.statistics_text(tested)
     ]
     body = [

@@ -125,7 +125,7 @@ def test_step_seconds_come_from_records_of_this_device(tmp_path):
         folder = tmp_path / "runs" / name
         folder.mkdir(parents=True)
         record = {
-            "spec": {"model": "ppn"},
+            "spec": {"model": "ppn", "training": {"batch_size": 32}},
             "results": {"train_patches": 64},
             "cost": {"epochs": [{"seconds": s} for s in seconds]},
             "environment": {"device": device},
@@ -136,7 +136,9 @@ def test_step_seconds_come_from_records_of_this_device(tmp_path):
     write("b", "other", [1.0, 1.0])
     (tmp_path / "runs" / "c").mkdir()
     (tmp_path / "runs" / "c" / "tensorflow.json").write_text("{")
-    speed = {"models": [{"model": "dpi", "train_step_s": 0.5}]}
+    rows = [("dpi", "this", 0.5), ("dpi", "other", 0.1), ("ptynet", "other", 0.1)]
+    keys = ("model", "device", "train_step_s")
+    speed = {"models": [dict(zip(keys, row, strict=True)) for row in rows]}
     (tmp_path / "speed.json").write_text(json.dumps(speed))
     # the median leaves the compilation of the first epoch out; two steps an epoch
     assert schedule.step_seconds(tmp_path / "runs", "this") == {"ppn": 2.0, "dpi": 0.5}

@@ -25,6 +25,7 @@ OTHERS = {
     "noise": "reference",
     "train_size": 50,
     "evaluation": "rows",
+    "epoch_patches": 2781,
 }
 TRAINING_OTHERS = {
     "epochs": 3,

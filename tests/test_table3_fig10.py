@@ -66,7 +66,7 @@ class Store:
                 "regions": regions,
                 "history": [{"epoch": i + 1, "val_loss": v} for i, v in enumerate(losses)],
             },
-            "cost": {"epochs": spent, "total_seconds": 100.0},
+            "cost": {"epochs": spent, "train_seconds": 100.0, "evaluate_seconds": 0.0},
             "environment": {"device": "CPU (made up)"},
         }
 

@@ -1,0 +1,78 @@
+"""Train many runs one after the other or side by side; one that fails stops no other."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import multiprocessing
+import os
+import sys
+from collections.abc import Iterator, Sequence
+
+from tqdm import tqdm
+
+from reproduce import schedule
+from reproduce.options import Session
+from reproduce.specification import RunSpec
+
+
+def outcomes(
+    specs: Sequence[RunSpec], session: Session
+) -> Iterator[tuple[RunSpec, Exception | None]]:
+    """Make runs, `session.jobs` at a time, and say of each whether it failed.
+
+    Parameters
+    ----------
+    specs : sequence of RunSpec
+        In the order in which they are begun.
+    session : Session
+
+    Yields
+    ------
+    (RunSpec, Exception or None)
+        As each run ends.
+    """
+    return _side_by_side(specs, session) if session.jobs > 1 else _in_turn(specs, session)
+
+
+def _in_turn(
+    specs: Sequence[RunSpec], session: Session
+) -> Iterator[tuple[RunSpec, Exception | None]]:
+    store = schedule.store_of(session)
+    for number, spec in enumerate(specs, start=1):
+        print(f"[{number}/{len(specs)}] {spec.label}", file=sys.stderr)
+        failed = None
+        try:
+            store.ensure(spec, retrain=session.retrain)
+        except Exception as error:
+            failed = error
+        yield spec, failed
+
+
+def _side_by_side(
+    specs: Sequence[RunSpec], session: Session
+) -> Iterator[tuple[RunSpec, Exception | None]]:
+    threads = max(1, (os.cpu_count() or 1) // session.jobs)
+    # spawn: a forked TensorFlow hangs
+    context = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(session.jobs, mp_context=context) as pool:
+        waiting = {pool.submit(_one, spec, session, threads): spec for spec in specs}
+        try:
+            done = concurrent.futures.as_completed(waiting)
+            for future in tqdm(done, total=len(waiting), desc="runs", unit="run"):
+                failed = future.exception()
+                if failed is not None and not isinstance(failed, Exception):
+                    raise failed
+                yield waiting[future], failed
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in multiprocessing.active_children():
+                process.terminate()
+            raise
+
+
+def _one(spec: RunSpec, session: Session, threads: int) -> None:
+    from ppn_tf.devices import select_device, set_threads
+
+    set_threads(threads)
+    select_device(session.device)
+    schedule.store_of(session).ensure(spec, retrain=session.retrain, progress=False)
