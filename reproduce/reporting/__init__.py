@@ -1,0 +1,1 @@
+"""The report: what the exhibits wrote, as one page for people. Imports no backend."""
