@@ -225,7 +225,7 @@ def planned(here: Contexts, specs: Sequence[RunSpec], session: Session) -> str:
     from reproduce import schedule
 
     folder = schedule.store_of(session).folder
-    seconds = schedule.step_seconds(folder, session.device_name)
+    seconds = schedule.measured_steps(session)
     lines = [schedule.plan(specs, seconds), ""] if specs else []
     lines.append("By exhibit, runs that several share counted in each:")
     to_do = {spec.hash for spec in specs}
@@ -267,7 +267,7 @@ def produce(here: Contexts, specs: Sequence[RunSpec], session: Session, journal:
     from reproduce import schedule, trainings
 
     if specs and session.train:
-        seconds = schedule.step_seconds(schedule.store_of(session).folder, session.device_name)
+        seconds = schedule.measured_steps(session)
         print(schedule.estimate(specs, seconds), file=sys.stderr)
         for spec, error in trainings.outcomes(specs, session):
             if error is not None:

@@ -65,22 +65,22 @@ class Output:
         Markdown below the title and the profile: tables, notes, statistics.
     cells : sequence of Cell
         Every compared number.
-    about : str
-        What the exhibit shows, in place of the session's headline.
     rows : sequence of mappings
         Rows of the table for LaTeX; empty where there is no table.
     figures : sequence of str
         File names of the figures, written to the session's folder by `figures.save`.
     extra : mapping
         More for the JSON document: statistics, curves, measurements.
+    about : str
+        What the exhibit shows, in place of the session's headline.
     """
 
     body: str
     cells: Sequence[Cell] = ()
     rows: Sequence[Mapping[str, Any]] = ()
     figures: Sequence[str] = ()
-    about: str = ""
     extra: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    about: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,7 +151,7 @@ def produce(exhibit: Exhibit, session: Session) -> None:
     print(f"Profile {here.profile.name}: {here.profile.note}")
     wanted = experiments.most_informative_first(here.grid)
     to_do = schedule.missing(wanted, here.store, session.retrain)
-    seconds = schedule.step_seconds(here.store.folder, session.device_name)
+    seconds = schedule.measured_steps(session)
     if session.plan:
         if to_do:
             print(schedule.plan(to_do, seconds))

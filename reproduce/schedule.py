@@ -36,6 +36,17 @@ def steps(spec: RunSpec) -> int:
     return spec.training.epochs * math.ceil(patches / spec.training.batch_size)
 
 
+def measured_steps(session: Session) -> dict[str, float]:
+    """Return seconds per step on the session's device: its own runs, else the paper's."""
+    own = session.out / "runs"
+    # a profile's folder lies in that of the paper profile
+    folders = (own,) if session.profile == "paper" else (session.out.parent / "runs", own)
+    found: dict[str, float] = {}
+    for folder in folders:
+        found |= step_seconds(folder, session.device_name)
+    return found
+
+
 def step_seconds(folder: Path, device: str) -> dict[str, float]:
     """Return measured seconds per step by model: records of this device, else speed.json.
 
@@ -79,8 +90,11 @@ def estimate(specs: Sequence[RunSpec], seconds: dict[str, float]) -> str:
     if not networks:
         return f"{len(specs)} runs to do, all of them trivial predictors (seconds each)"
     unknown = sorted({spec.model for spec in networks if spec.model not in seconds})
-    known = sum(steps(spec) * seconds[spec.model] for spec in networks if spec.model in seconds)
-    text = f"{len(networks)} trainings to do, about {duration(known)} in all"
+    known = [steps(spec) * seconds[spec.model] for spec in networks if spec.model in seconds]
+    text = f"{len(networks)} training{'s' if len(networks) > 1 else ''} to do"
+    if not known:
+        return f"{text}, for a time unknown: no measured step of {', '.join(unknown)} here"
+    text += f", about {duration(sum(known))} in all"
     if unknown:
         text += f", not counting {', '.join(unknown)} (no measured step here)"
     return text
