@@ -96,6 +96,16 @@ class Facts:
         """Return plain values for JSON."""
         return {
             "epie": {f"{overlap:.2f}": record for overlap, record in self.epie.items()},
+            "epie_ssim": {
+                f"{overlap:.2f}/{channel}": self.epie_ssim(overlap, channel).to_dict()
+                for overlap in self.epie
+                for channel in ("amplitude", "phase")
+            },
+            "seconds": {
+                f"{overlap:.2f}": {e: self.seconds(overlap, e).to_dict() for e in ENGINES}
+                | {m: self.network_seconds(overlap, m).to_dict() for m in self.networks}
+                for overlap in self.epie
+            },
             "ppn_ssim": {
                 f"{block}/{model}/{overlap:.2f}/{channel}": series.to_dict()
                 for (block, model, overlap, channel), series in self.ppn.items()

@@ -89,10 +89,21 @@ def _draw_curves(axis: Any, found: Facts) -> None:
             label=f"{100 * overlap:.0f} %",
         )
     axis.set(xlabel="ePIE iterations", ylabel="SSIM, amplitude", ylim=(0, 1.02))
-    axis.legend(title="overlap", ncols=2, loc="lower right", handlelength=1, columnspacing=0.8)
+    axis.set_xlim(left=0)
+    # in the order of the lines, beside them: they fill the axes
+    handles, labels = axis.get_legend_handles_labels()
+    axis.legend(
+        handles[::-1],
+        labels[::-1],
+        title="overlap",
+        loc="center left",
+        bbox_to_anchor=(1.0, 0.5),
+        handlelength=1,
+    )
 
 
 def _errors(axis: Any, overlaps: Sequence[float], series: Sequence[Series], **style: Any) -> None:
+    axis.set_xticks([30, 50, 70, 90])
     axis.errorbar(
         [100 * overlap for overlap in overlaps],
         [one.mean for one in series],

@@ -125,7 +125,9 @@ class _Judge:
             self.cell(
                 "ppn_seconds_overlap_30",
                 model,
-                self.found.network_seconds(0.30, model) if there else None,
+                self.found.network_seconds(0.30, model)
+                if there and model in self.found.networks
+                else None,
                 how,
                 cannot=other,
             )
@@ -158,7 +160,7 @@ class _Judge:
         return [*made, self.cell("combined_efficiency", "ppn", combined, how, exact=True)]
 
     def _ratio(self, overlap: float, engine: str, model: str) -> Series | None:
-        if overlap not in self.found.epie:
+        if overlap not in self.found.epie or model not in self.found.networks:
             return None
         slow = self.found.seconds(overlap, engine).mean
         return Series((slow / self.found.network_seconds(overlap, model).mean,))
@@ -256,6 +258,7 @@ def notes(found: Facts) -> list[str]:
         "Global phase and amplitude scale are removed against the truth before scoring.",
         "- Both methods: noise-free scans of the lower-right 128 x 128 px, the same stitched area "
         "and metrics. SSIM compared with the paper: amplitude, since the paper names no channel.",
+        "- Speed ratios are those of the device named below; the paper's are of a Tesla T4.",
         f"- Converged: SSIM stays within {GAIN} of its last value; a rule of ours.",
         "- The product of 49 and 852 multiplies an acquisition ratio with a computing ratio: no "
         "speed-up of anything, and the published SSIM of ePIE where it is claimed is 0.12.",

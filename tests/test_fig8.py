@@ -233,6 +233,13 @@ def test_every_published_number_has_a_cell_without_any_measurement():
     assert "No measurement of ePIE is there yet" in report.body(empty, cells, "paper")
 
 
+def test_json_holds_mean_and_variance(facts):
+    values = json.loads(json.dumps(facts.to_dict()))
+    assert values["seconds"]["0.30"]["python_s"] == {"mean": 10.0, "variance": 8.0, "n": 2}
+    assert values["seconds"]["0.60"]["ppn"] == {"mean": 1.0, "variance": 0.0, "n": 2}
+    assert values["epie_ssim"]["0.30/phase"]["variance"] == pytest.approx(0.005)
+
+
 def test_smoke_gives_no_verdict(facts):
     assert all(cell.verdict is None for cell in report.cells(facts, "smoke", "CPU", "sound"))
 

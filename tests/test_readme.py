@@ -37,9 +37,9 @@ def test_commands_name_scripts_that_are_there(script):
 
 
 def test_options_that_the_readme_names_are_known():
-    from reproduce.options import parser
+    from reproduce import all as everything
 
-    known = parser("").format_help()
+    known = everything.options().format_help()
     named = set(re.findall(r"`(?:[^`\n]*?\s)?(--[a-z-]+)", README))
     assert named
     assert [option for option in sorted(named) if option not in known] == []
