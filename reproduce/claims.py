@@ -102,7 +102,8 @@ def grid(profile: Any, object_name: str, seeds: int | None) -> Any:
 
 def make(here: Context) -> Output:
     """Answer every claim."""
-    from reproduce import arithmetic, claims_text, compare, derived, settings
+    from reproduce import compare
+    from reproduce.parts import arithmetic, claims_text, derived, settings
 
     profile = here.profile.name
     paper = compare.load_paper()
@@ -135,7 +136,8 @@ def make(here: Context) -> Output:
 
 def from_records(here: Context, paper: Mapping[str, Any]) -> tuple[list[Any], list[dict[str, Any]]]:
     """Return the cells that records answer, and the tests behind them."""
-    from reproduce import derived, experiments, tables
+    from reproduce import experiments, tables
+    from reproduce.parts import derived
 
     profile = here.profile.name
     found: list[tables.Cell] = []

@@ -29,7 +29,7 @@ def grid(profile: Any, object_name: str, seeds: int | None) -> Any:
 
 def make(here: Context) -> Output:
     """Draw the pattern, its polar map and profiles, and its power spectrum."""
-    from reproduce.example_pattern import describe, pattern_of
+    from reproduce.parts.example_pattern import describe, pattern_of
 
     example = pattern_of(here.session.object_name)
     names = draw(here, example)
@@ -43,8 +43,9 @@ def draw(here: Context, example: Any) -> tuple[str, ...]:
     import matplotlib.pyplot as plt
     import numpy as np
 
-    from reproduce import figures, panels
-    from reproduce.example_pattern import BANDS
+    from reproduce import figures
+    from reproduce.parts import panels
+    from reproduce.parts.example_pattern import BANDS
 
     with figures.styled():
         figure, axes = plt.subplots(2, 3, figsize=(figures.PAGE_IN, 4.9))

@@ -25,7 +25,7 @@ from reproduce.exhibit import Context, Exhibit, Output, run
 from reproduce.options import run_script
 
 if TYPE_CHECKING:
-    from reproduce.network_cost import Counts, Effort
+    from reproduce.parts.network_cost import Counts, Effort
 
 #: Network to its published row; both forms of PPN answer for the paper's PPN.
 METHODS: dict[str, str | None] = {
@@ -52,7 +52,7 @@ KEY = ("sound", "clean")
 def grid(profile: Any, object_name: str, seeds: int | None) -> Any:
     """Return the runs that look for convergence."""
     from reproduce import experiments
-    from reproduce.network_cost import LONG_RUN_EPOCHS
+    from reproduce.parts.network_cost import LONG_RUN_EPOCHS
 
     networks = [*REDUCED.get(profile.name, METHODS), *(added.model for added in profile.added)]
     specs = [
@@ -74,7 +74,8 @@ def grid(profile: Any, object_name: str, seeds: int | None) -> Any:
 
 def make(here: Context) -> Output:
     """Count, read the records there are, and draw."""
-    from reproduce import compare, cost_report, network_cost, render, tables
+    from reproduce import compare, render, tables
+    from reproduce.parts import cost_report, network_cost
 
     names = {model: model for model in METHODS}
     names |= {network.model: network.name for network in here.session.added}
@@ -104,7 +105,8 @@ def make(here: Context) -> Output:
 
 def _efforts(here: Context, names: Mapping[str, str]) -> dict[str, list[Effort]]:
     """Return what trainings took by network, seed by seed: long runs, else a shorter one."""
-    from reproduce import experiments, network_cost
+    from reproduce import experiments
+    from reproduce.parts import network_cost
 
     found: dict[str, list[Effort]] = {}
     for spec, record in here.found(*KEY):
@@ -122,7 +124,7 @@ def _efforts(here: Context, names: Mapping[str, str]) -> dict[str, list[Effort]]
 
 
 def _notes() -> list[str]:
-    from reproduce.cost_report import HOW
+    from reproduce.parts.cost_report import HOW
 
     return [
         f"- size: {HOW['size_mib']}, in MiB; the paper's MB are these MiB",

@@ -67,7 +67,8 @@ def grid(profile: Any, object_name: str, seeds: int | None) -> Any:
 
 def make(here: Context) -> Output:
     """Set scores against the weight, and judge the claimed improvement."""
-    from reproduce import compare, experiments, loss_analysis, loss_report, render, tables
+    from reproduce import compare, experiments, render, tables
+    from reproduce.parts import loss_analysis, loss_report
 
     block = experiments.block(BLOCK)
     found = tables.by_method(here.found(BLOCK, "clean"), lambda spec: spec.training.loss)

@@ -24,7 +24,7 @@ from reproduce.options import run_script
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from reproduce.graph import Node
+    from reproduce.parts.graph import Node
 
 #: Network to the name of its figure.
 NETWORKS = {"ppn": "fig2", "ppn-released": "fig2-released"}
@@ -55,7 +55,8 @@ def grid(profile: Any, object_name: str, seeds: int | None) -> Any:
 def make(here: Context) -> Output:
     """Draw both networks and list what their parts hold."""
     from ppn_tf import models
-    from reproduce import compare, graph, render
+    from reproduce import compare, render
+    from reproduce.parts import graph
 
     lines = ["A drawing of the networks as built; nothing in it is a published number.", ""]
     names: list[str] = []
@@ -78,7 +79,8 @@ def draw(here: Context, name: str, network: str, every: Sequence[Node]) -> tuple
     """Draw the layers as boxes, from the input at the top to the two images."""
     import matplotlib.pyplot as plt
 
-    from reproduce import figures, graph
+    from reproduce import figures
+    from reproduce.parts import graph
 
     last = max(node.row for node in every)
     with figures.styled():
@@ -113,7 +115,7 @@ def draw(here: Context, name: str, network: str, every: Sequence[Node]) -> tuple
 
 def place(node: Node, every: Sequence[Node]) -> tuple[float, float]:
     """Return where the box of a layer stands: column and row, with room for headings."""
-    from reproduce.graph import FUSION, GROUPS
+    from reproduce.parts.graph import FUSION, GROUPS
 
     parts = tuple(GROUPS.values())
     branches = min((other.row for other in every if other.group in parts[:2]), default=0)

@@ -23,7 +23,7 @@ from reproduce.exhibit import Context, Exhibit, Output, run
 from reproduce.options import run_script
 
 if TYPE_CHECKING:
-    from reproduce.stitched import Region
+    from reproduce.parts.stitched import Region
 
 METHODS = ("ppn", "ppn-released", "ptychonn", "ptynet", "dpi")
 CNNS = ("ptychonn", "ptynet", "dpi")
@@ -42,8 +42,9 @@ def grid(profile: Any, object_name: str, seeds: int | None) -> Any:
 
 def make(here: Context) -> Output:
     """Draw seed 0; measure all seeds."""
-    from reproduce import compare, qualities, render, tables
-    from reproduce.stitched import CHANNELS
+    from reproduce import compare, render, tables
+    from reproduce.parts import qualities
+    from reproduce.parts.stitched import CHANNELS
 
     records = tables.by_method(here.found(*KEY))
     methods = [*METHODS, *(m for m in records if m not in METHODS)]
@@ -83,7 +84,7 @@ HOW = (
 
 def regions(here: Context) -> tuple[dict[str, Region], Region | None]:
     """Return the kept predictions of seed 0 by method, and the truth."""
-    from reproduce import stitched
+    from reproduce.parts import stitched
 
     found: dict[str, Any] = {}
     truth = None
@@ -116,7 +117,8 @@ def draw(here: Context, shown: Mapping[str, Region], truth: Region) -> tuple[str
     """Draw a scan point and the stitched field: amplitude and phase, each with its error."""
     import matplotlib.pyplot as plt
 
-    from reproduce import figures, panels, stitched
+    from reproduce import figures
+    from reproduce.parts import panels, stitched
 
     point = stitched.example(truth)
     row, col = truth.positions_px[point]

@@ -45,7 +45,8 @@ def grid(profile: Any, object_name: str, seeds: int | None) -> Any:
 
 def make(here: Context) -> Output:
     """Compare bands and draw the profiles."""
-    from reproduce import bands, compare, render, tables
+    from reproduce import compare, render, tables
+    from reproduce.parts import bands
 
     found = tables.by_method(here.found(*KEY))
     records = {m: found[m] for m in (*METHODS, *found) if m in found}
@@ -87,7 +88,7 @@ HOW = (
 
 def rows(every: Sequence[Cell], records: Mapping[str, Any]) -> list[dict[str, str]]:
     """Return a row per kind, channel and method: shares, and the floor."""
-    from reproduce import bands
+    from reproduce.parts import bands
 
     first = next(iter(next(iter(records.values())).values()))
     table = []
@@ -142,7 +143,8 @@ def draw(here: Context, records: Mapping[str, Any]) -> tuple[str, ...]:
     """Draw profiles of patches and field, and attention mass by radius."""
     import matplotlib.pyplot as plt
 
-    from reproduce import bands, figures, panels
+    from reproduce import figures
+    from reproduce.parts import bands, panels
 
     with figures.styled():
         figure, axes = plt.subplots(2, 3, figsize=(figures.PAGE_IN, 4.6))
@@ -160,7 +162,7 @@ def draw(here: Context, records: Mapping[str, Any]) -> tuple[str, ...]:
 
 def shade(ax: Axes, end: float) -> None:
     """Shade the three bands and limit the frequency axis."""
-    from reproduce import bands
+    from reproduce.parts import bands
 
     for index, (name, (low, high)) in enumerate(bands.spectrum.BANDS.items()):
         ax.axvspan(low, high, color=str(0.97 - 0.05 * index), lw=0, zorder=0)
@@ -179,7 +181,8 @@ def shade(ax: Axes, end: float) -> None:
 
 def profiles(ax: Axes, records: Mapping[str, Any], channel: str, kind: str) -> None:
     """Draw the truth's and every method's profile, the range over seeds behind it."""
-    from reproduce import bands, figures
+    from reproduce import figures
+    from reproduce.parts import bands
 
     first = next(iter(next(iter(records.values())).values()))
     true = bands.profile(first, channel, kind, "truth")
@@ -203,7 +206,8 @@ def profiles(ax: Axes, records: Mapping[str, Any], channel: str, kind: str) -> N
 
 def attention_panels(axes: Sequence[Axes], records: Mapping[str, Any]) -> list[str]:
     """Draw relative attention mass by key radius for both forms of PPN; return notes."""
-    from reproduce import bands, figures
+    from reproduce import figures
+    from reproduce.parts import bands
 
     for ax, method, letter in zip(axes, bands.PPN, "ef", strict=True):
         layers = bands.attention(records.get(method, {}))

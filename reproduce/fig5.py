@@ -26,7 +26,7 @@ from reproduce.options import run_script
 if TYPE_CHECKING:
     import numpy as np
 
-    from reproduce.stitched import Region
+    from reproduce.parts.stitched import Region
 
 METHODS = ("ppn", "ppn-released", "ptychonn", "ptynet", "dpi")
 CNNS = ("ptychonn", "ptynet", "dpi")
@@ -60,7 +60,8 @@ USED = {
 def grid(profile: Any, object_name: str, seeds: int | None) -> Any:
     """Return the runs on measured data; none where no scan is on this computer."""
     from ppn_tf import trivial
-    from reproduce import experiments, real
+    from reproduce import experiments
+    from reproduce.parts import real
 
     name = real.object_name(profile.name)
     if name is None:
@@ -79,7 +80,8 @@ def grid(profile: Any, object_name: str, seeds: int | None) -> Any:
 
 def make(here: Context) -> Output:
     """Score patches and the stitched block, test the ordering, draw one seed."""
-    from reproduce import compare, orderings, real, render, tables
+    from reproduce import compare, render, tables
+    from reproduce.parts import orderings, real
 
     records = tables.by_method(here.found(*KEY))
     every, claims = [], []
@@ -136,7 +138,7 @@ def scan_of(here: Context) -> tuple[str, str]:
 
 def about(here: Context, records: Mapping[str, Mapping[int, Record]]) -> list[str]:
     """Say which data these are, how they were split, and what is missing."""
-    from reproduce import real
+    from reproduce.parts import real
 
     scan, _ = scan_of(here)
     lines = [] if scan == "scan-39" else [ABSENT, ""]
@@ -187,7 +189,8 @@ def draw(here: Context) -> tuple[str, ...]:
     """Draw the test block of the first seed: a row per method, zooms and errors beside it."""
     import matplotlib.pyplot as plt
 
-    from reproduce import figures, panels, pictures
+    from reproduce import figures
+    from reproduce.parts import panels, pictures
 
     shown = regions(here)
     if len(shown) < 2:
@@ -229,7 +232,7 @@ def _row(
     box: Any,
     limits: tuple[float, float],
 ) -> tuple[Any, Any]:
-    from reproduce import panels, pictures
+    from reproduce.parts import panels, pictures
 
     options = {"cmap": "gray", "vmin": limits[0], "vmax": limits[1]}
     image = panels.draw(axes[0], picture, **options)
@@ -247,8 +250,8 @@ def regions(here: Context) -> dict[str, Region]:
     """Return the kept predictions of the lowest seed by method, and their label as "truth"."""
     import numpy as np
 
-    from reproduce import stitched
-    from reproduce.real import CHANNELS
+    from reproduce.parts import stitched
+    from reproduce.parts.real import CHANNELS
 
     pairs = [(spec, record) for spec, record in here.found(*KEY) if spec.trivial is None]
     seed = min((spec.seed for spec, _ in pairs), default=0)

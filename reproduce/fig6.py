@@ -46,7 +46,8 @@ def grid(profile: Any, object_name: str, seeds: int | None) -> Any:
 
 def make(here: Context) -> Output:
     """Compare all methods on every sample; draw two."""
-    from reproduce import compare, evaluate, orderings, render, tables
+    from reproduce import compare, evaluate, render, tables
+    from reproduce.parts import orderings
 
     found = tables.by_method(here.found(*KEY))
     fields = reconstructions(here) if found else {}
@@ -91,7 +92,8 @@ def make(here: Context) -> Output:
 
 def reconstructions(here: Context) -> dict[tuple[str, str], dict[str, Any]]:
     """Return ePIE's result by sample and method; made here unless nothing is to be made."""
-    from reproduce import curved, evaluate
+    from reproduce import evaluate
+    from reproduce.parts import curved
 
     found = {}
     for name in evaluate.CURVED:
@@ -116,7 +118,7 @@ def epie_scores(
 ) -> dict[str, dict[str, dict[int, Any]]]:
     """Score ePIE on the target scale of every seed's networks: sample, method, seed."""
     from ppn_tf.scaling import Scaling
-    from reproduce import curved
+    from reproduce.parts import curved
 
     ranges = {
         seed: Scaling.from_dict(record["results"]["scaling"])
@@ -154,7 +156,7 @@ def _claims() -> dict[str, list[str]]:
 
 def claims_of(methods: Mapping[str, Mapping[int, Any]], name: str, profile: str) -> list[Any]:
     """Test both sentences on one sample."""
-    from reproduce import orderings
+    from reproduce.parts import orderings
 
     return [
         orderings.ordering_cell(
@@ -171,7 +173,7 @@ def claims_of(methods: Mapping[str, Mapping[int, Any]], name: str, profile: str)
 
 def about(here: Context, found: Mapping[str, Any], scores: Mapping[str, Any]) -> list[str]:
     """Say what is compared, and what is missing."""
-    from reproduce import curved
+    from reproduce.parts import curved
 
     if not found:
         return ["No record yet: nothing to compare or to draw.", ""]
@@ -205,7 +207,8 @@ def draw(here: Context, fields: Mapping[tuple[str, str], Mapping[str, Any]]) -> 
     """Draw the phase of two samples, and below each the part with most detail."""
     import matplotlib.pyplot as plt
 
-    from reproduce import evaluate, figures, panels, pictures
+    from reproduce import evaluate, figures
+    from reproduce.parts import panels, pictures
 
     names = [name for name in evaluate.KEPT_CURVED if (name, "epie") in fields]
     if not names:
@@ -252,7 +255,7 @@ def _column(
     import numpy as np
 
     from ppn_tf.scaling import Scaling
-    from reproduce import curved
+    from reproduce.parts import curved
 
     runs = [(spec, record) for spec, record in here.found(*KEY) if spec.trivial is None]
     runs = [(spec, record) for spec, record in runs if spec.seed == 0]

@@ -93,7 +93,8 @@ def _spec(
 
 def make(here: Context) -> Output:
     """Compare sizes and overlaps with the text, and draw both panels."""
-    from reproduce import experiments, limited_data, limited_report, tables
+    from reproduce import experiments, tables
+    from reproduce.parts import limited_data, limited_report
 
     block, profile = experiments.block("sound"), here.profile.name
     runs = _runs(here)

@@ -58,7 +58,7 @@ def measured(here: Context) -> dict[float, dict[str, Any]]:
     """Return ePIE's measurements by overlap; make those that are missing."""
     from tqdm import tqdm
 
-    from reproduce import iterative
+    from reproduce.parts import iterative
 
     session, found = here.session, {}
     overlaps, iterations, repeats = EXTENT[here.profile.name]
@@ -109,8 +109,9 @@ def networks(here: Context) -> dict[str, tuple[Any, str]]:
 
 def make(here: Context) -> Output:
     """Set PPN's recorded scores beside ePIE's, and times beside times."""
-    from reproduce import iterative_facts, iterative_figure, tables
-    from reproduce import iterative_report as report
+    from reproduce import tables
+    from reproduce.parts import iterative_facts, iterative_figure
+    from reproduce.parts import iterative_report as report
 
     epie = measured(here)
     ppn = {

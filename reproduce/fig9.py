@@ -26,7 +26,7 @@ from reproduce.options import run_script
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from reproduce.stitched import Region
+    from reproduce.parts.stitched import Region
 
 FORM = "ppn"
 
@@ -49,8 +49,9 @@ def grid(profile: Any, object_name: str, seeds: int | None) -> Any:
 
 def make(here: Context) -> Output:
     """Draw seed 0; measure all seeds."""
-    from reproduce import compare, qualities, render
-    from reproduce.stitched import CHANNELS
+    from reproduce import compare, render
+    from reproduce.parts import qualities
+    from reproduce.parts.stitched import CHANNELS
 
     records = {
         variant: {spec.seed: record for spec, record in here.found("sound", "clean", FORM, variant)}
@@ -76,7 +77,7 @@ def make(here: Context) -> Output:
 
 def regions(here: Context) -> tuple[dict[str, Region], Region | None]:
     """Return the kept predictions of seed 0 by variant, and the truth."""
-    from reproduce import stitched
+    from reproduce.parts import stitched
 
     found: dict[str, Region] = {}
     truth = None
@@ -93,7 +94,8 @@ def draw(here: Context, shown: Mapping[str, Region], truth: Region) -> tuple[str
     """Draw the stitched fields above, the cross-sections below."""
     import matplotlib.pyplot as plt
 
-    from reproduce import figures, panels, stitched
+    from reproduce import figures
+    from reproduce.parts import panels, stitched
 
     row = stitched.section(truth)
     columns = 1 + len(LOOKS)

@@ -10,7 +10,8 @@ import numpy as np
 
 from ppn_tf import data
 from ppn_tf.scaling import Scaling
-from reproduce import evaluate, real
+from reproduce import evaluate
+from reproduce.parts import real
 from reproduce.specification import RunSpec
 
 

@@ -68,7 +68,8 @@ def grid(profile: Any, object_name: str, seeds: int | None) -> Any:
 
 def make(here: Context) -> Output:
     """Print ours by block, and test what the text says of the order."""
-    from reproduce import compare, experiments, orderings, render, tables
+    from reproduce import compare, experiments, render, tables
+    from reproduce.parts import orderings
 
     every: list[Cell] = []
     ordered: list[Cell] = []
@@ -123,7 +124,8 @@ def make(here: Context) -> Output:
 
 def _orderings(records: Mapping[str, Mapping[int, Any]], block: Block, profile: str) -> list[Cell]:
     """Test each form of PPN against each baseline, metric by metric."""
-    from reproduce import orderings, tables
+    from reproduce import tables
+    from reproduce.parts import orderings
 
     def values(method: str, metric: str) -> tuple[str, dict[int, float]]:
         runs = records.get(method, {})

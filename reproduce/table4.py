@@ -131,7 +131,8 @@ def make(here: Context) -> Output:
 
 def _look_into(here: Context) -> tuple[list[str], dict[str, Any], Sequence[str]]:
     """Return text, JSON and figures of what is not a score, from the sound block's PPN."""
-    from reproduce import experiments, loss_analysis, loss_report, protocol, tables
+    from reproduce import experiments, protocol, tables
+    from reproduce.parts import loss_analysis, loss_report
 
     found = [pair for pair in here.found(SOUND, "clean") if pair[0].model == "ppn"]
     arranged = tables.by_method(found, method_of)

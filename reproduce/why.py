@@ -21,10 +21,11 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from ppn_tf.errors import OptionError
-from reproduce import arithmetic, compare
+from reproduce import compare
 from reproduce.claims import ELSEWHERE, RESTS_ON
 from reproduce.exhibit import command
 from reproduce.options import ROOT, run_script
+from reproduce.parts import arithmetic
 
 #: Formula of each kind of metric.
 FORMULAS = {

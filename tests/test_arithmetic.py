@@ -6,11 +6,11 @@ import math
 import pytest
 
 from ppn_tf.errors import DataError, OptionError
-from reproduce import arithmetic
-from reproduce.arithmetic import CANNOT, DOES_NOT_HOLD, HOLDS, WITHIN_ROUNDING, Check
-from reproduce.intervals import Interval, greatest, hypot, least, psnr_db
 from reproduce.paper import load_paper
-from reproduce.published_checks import CHECKS
+from reproduce.parts import arithmetic
+from reproduce.parts.arithmetic import CANNOT, DOES_NOT_HOLD, HOLDS, WITHIN_ROUNDING, Check
+from reproduce.parts.intervals import Interval, greatest, hypot, least, psnr_db
+from reproduce.parts.published_checks import CHECKS
 
 
 @pytest.fixture(scope="module")

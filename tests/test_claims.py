@@ -8,8 +8,9 @@ from types import SimpleNamespace
 import pytest
 
 from ppn_tf.training import TrainingConfig
-from reproduce import claims, claims_text, compare, derived, experiments, settings, table2, tables
+from reproduce import claims, compare, experiments, table2, tables
 from reproduce.exhibit import Context
+from reproduce.parts import claims_text, derived, settings
 from reproduce.specification import RunSpec
 
 BLOCK = experiments.block("sound")

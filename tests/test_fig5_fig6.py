@@ -12,18 +12,9 @@ pytest.importorskip("keras")
 from ppn_tf import data, epie, stitching  # noqa: E402
 from ppn_tf.errors import DataError  # noqa: E402
 from ppn_tf.scaling import Scaling  # noqa: E402
-from reproduce import (  # noqa: E402
-    compare,
-    curved,
-    evaluate,
-    experiments,
-    fig5,
-    fig6,
-    orderings,
-    pictures,
-    real,
-)
+from reproduce import compare, evaluate, experiments, fig5, fig6  # noqa: E402
 from reproduce.exhibit import Context  # noqa: E402
+from reproduce.parts import curved, orderings, pictures, real  # noqa: E402
 
 SCALING = Scaling("log1p", (0.0, 10.0), (0.5, 1.0), (-1.8, -0.9))
 

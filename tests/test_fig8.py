@@ -13,8 +13,9 @@ from ppn_tf import data  # noqa: E402
 from ppn_tf.errors import RecordError  # noqa: E402
 from ppn_tf.inference import Patches  # noqa: E402
 from ppn_tf.scaling import Scaling  # noqa: E402
-from reproduce import evaluate, fig8, iterative, iterative_facts  # noqa: E402
-from reproduce import iterative_report as report  # noqa: E402
+from reproduce import evaluate, fig8  # noqa: E402
+from reproduce.parts import iterative, iterative_facts  # noqa: E402
+from reproduce.parts import iterative_report as report  # noqa: E402
 
 SCALING = Scaling("log1p", (0, 10), (0.5, 1), data.objects.PHASE_RANGE_RAD)
 WANTED = iterative.Measurement("stand-in", 0.3, 12, 2, "CPU")
@@ -245,7 +246,7 @@ def test_smoke_gives_no_verdict(facts):
 
 
 def test_body_and_figure(facts, tmp_path):
-    from reproduce import iterative_figure
+    from reproduce.parts import iterative_figure
 
     cells = report.cells(facts, "paper", "CPU", "sound")
     body = report.body(facts, cells, "paper")

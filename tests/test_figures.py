@@ -15,21 +15,9 @@ from matplotlib.image import imread  # noqa: E402
 
 from ppn_tf import data, models  # noqa: E402
 from ppn_tf.errors import RecordError  # noqa: E402
-from reproduce import (  # noqa: E402
-    bands,
-    exhibit,
-    experiments,
-    fig1,
-    fig2,
-    fig3,
-    fig4,
-    fig9,
-    figures,
-    graph,
-    qualities,
-    stitched,
-)
+from reproduce import exhibit, experiments, fig1, fig2, fig3, fig4, fig9, figures  # noqa: E402
 from reproduce.options import Session  # noqa: E402
+from reproduce.parts import bands, graph, qualities, stitched  # noqa: E402
 from reproduce.runs import RunStore  # noqa: E402
 from reproduce.specification import digest  # noqa: E402
 

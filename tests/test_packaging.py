@@ -15,6 +15,7 @@ import ppn_tf
 
 ROOT = Path(__file__).resolve().parents[1]
 MODULES = sorted((ROOT / "ppn_tf").rglob("*.py"))
+SCRIPTS = sorted((ROOT / "reproduce").rglob("*.py"))
 MAX_MODULE_LINES = 400
 MAX_FUNCTION_LINES = 60
 TITLE = (
@@ -24,6 +25,11 @@ TITLE = (
 
 each_module = pytest.mark.parametrize(
     "path", MODULES, ids=[path.relative_to(ROOT).as_posix() for path in MODULES]
+)
+
+
+each_script = pytest.mark.parametrize(
+    "path", SCRIPTS, ids=[path.relative_to(ROOT).as_posix() for path in SCRIPTS]
 )
 
 
@@ -187,6 +193,12 @@ def test_modules_and_functions_are_short(path):
     for node in functions(parse(path)):
         length = node.end_lineno - node.lineno + 1
         assert length <= MAX_FUNCTION_LINES, f"{node.name} has {length} lines"
+
+
+@each_script
+def test_scripts_are_short_and_documented(path):
+    assert ast.get_docstring(parse(path)), f"{path.name} has no docstring"
+    test_modules_and_functions_are_short(path)
 
 
 @each_module

@@ -13,7 +13,8 @@ from ppn_tf.data import blocked, forward, nanoprobe  # noqa: E402
 from ppn_tf.data.dataset import Dataset  # noqa: E402
 from ppn_tf.errors import DataError, OptionError  # noqa: E402
 from ppn_tf.inference import Patches  # noqa: E402
-from reproduce import experiments, protocol, real  # noqa: E402
+from reproduce import experiments, protocol  # noqa: E402
+from reproduce.parts import real  # noqa: E402
 
 SIDE = 32
 ROWS, COLS = 7, 5

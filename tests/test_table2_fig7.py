@@ -14,10 +14,11 @@ pytest.importorskip("keras")
 from scipy import stats  # noqa: E402
 
 from ppn_tf import models  # noqa: E402
-from reproduce import experiments, fig7, limited_data, limited_report, table2  # noqa: E402
+from reproduce import experiments, fig7, table2  # noqa: E402
 from reproduce.added import Added  # noqa: E402
 from reproduce.exhibit import Context  # noqa: E402
 from reproduce.options import Session  # noqa: E402
+from reproduce.parts import limited_data, limited_report  # noqa: E402
 
 PAPER = experiments.PROFILES["paper"]
 LOCAL = {"nonlocal_attention": None}

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from reproduce import compare, exhibit, experiments, fig10, network_cost, options, table3
+from reproduce import compare, exhibit, experiments, fig10, options, table3
 from reproduce.added import Added
 from reproduce.exhibit import Context
+from reproduce.parts import network_cost
 
 PAPER, SMOKE, QUICK = (experiments.PROFILES[name] for name in ("paper", "smoke", "quick"))
 

@@ -9,18 +9,9 @@ import numpy as np
 import pytest
 
 from ppn_tf import data
-from reproduce import (
-    compare,
-    experiments,
-    fig11,
-    loss_analysis,
-    loss_report,
-    options,
-    protocol,
-    table4,
-    tables,
-)
+from reproduce import compare, experiments, fig11, options, protocol, table4, tables
 from reproduce.exhibit import Context
+from reproduce.parts import loss_analysis, loss_report
 
 BLOCK = experiments.block("sound")
 PAPER, SMOKE = experiments.PROFILES["paper"], experiments.PROFILES["smoke"]

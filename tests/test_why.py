@@ -5,9 +5,10 @@ import json
 import pytest
 
 from ppn_tf.errors import OptionError
-from reproduce import arithmetic, why
+from reproduce import why
 from reproduce.compare import load_paper
 from reproduce.options import ROOT
+from reproduce.parts import arithmetic
 
 NAME = "table1.clean.ppn.psnr_amp"
 

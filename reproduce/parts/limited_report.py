@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from reproduce import compare, figures, limited_data, render, tables
+from reproduce import compare, figures, render, tables
 from reproduce.exhibit import Context
 from reproduce.experiments import block
+from reproduce.parts import limited_data
 
 #: Arm and size to method, seed, record.
 AllRuns = Mapping[tuple[str, int], Mapping[str, Mapping[int, Any]]]

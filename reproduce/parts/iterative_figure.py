@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from reproduce import compare, figures
-from reproduce.iterative_facts import CHANNEL, ENGINES, Facts, Series
+from reproduce.parts.iterative_facts import CHANNEL, ENGINES, Facts, Series
 
 
 def draw(here: Any, found: Facts, block: str) -> tuple[str, ...]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import itertools
 import math
 
-from reproduce.arithmetic import SD, Check
-from reproduce.intervals import (
+from reproduce.paper import CNNS, METRICS
+from reproduce.parts.arithmetic import SD, Check
+from reproduce.parts.intervals import (
     Interval,
     greatest,
     higher,
@@ -17,8 +18,7 @@ from reproduce.intervals import (
     more_percent,
     psnr_db,
 )
-from reproduce.paper import CNNS, METRICS
-from reproduce.published_checks_text import INCREASE, REDUCTION, TEXT
+from reproduce.parts.published_checks_text import INCREASE, REDUCTION, TEXT
 
 METHODS = (*CNNS, "ppn")
 CONDITIONS = {"clean": "noise-free", "noisy": "noisy"}

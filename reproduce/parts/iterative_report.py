@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from reproduce import compare, paper, render
-from reproduce.iterative_facts import CHANNEL, ENGINES, GAIN, Facts, Series, acquisition
+from reproduce.parts.iterative_facts import CHANNEL, ENGINES, GAIN, Facts, Series, acquisition
 from reproduce.tables import Cell
 
 

@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 
 from ppn_tf import data, polar, spectrum
-from reproduce.stitched import FREE_ROW_PX
+from reproduce.parts.stitched import FREE_ROW_PX
 
 #: Ranges of radius over the detector's edge: the bands of section IV-B3.
 BANDS = tuple(spectrum.BANDS.values())

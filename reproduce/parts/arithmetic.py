@@ -14,8 +14,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ppn_tf.errors import OptionError
-from reproduce.intervals import Interval
 from reproduce.paper import Published
+from reproduce.parts.intervals import Interval
 
 HOLDS = "holds"
 WITHIN_ROUNDING = "holds within rounding"
@@ -200,6 +200,6 @@ def judge(found: Interval, relation: str, target: Interval) -> str:
 
 def findings(paper: Mapping[str, Published]) -> list[Finding]:
     """Decide every statement of the list."""
-    from reproduce.published_checks import CHECKS
+    from reproduce.parts.published_checks import CHECKS
 
     return [check(paper, one) for one in CHECKS]

@@ -6,8 +6,9 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from reproduce import compare, figures, panels
-from reproduce.network_cost import LONG_RUN_EPOCHS, Counts, Effort
+from reproduce import compare, figures
+from reproduce.parts import panels
+from reproduce.parts.network_cost import LONG_RUN_EPOCHS, Counts, Effort
 from reproduce.tables import Cell
 
 if TYPE_CHECKING:

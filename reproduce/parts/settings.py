@@ -95,7 +95,7 @@ def set_up(paper: Mapping[str, compare.Published], object_name: str, profile: st
 
 def _measured_scan(paper: Mapping[str, compare.Published], profile: str) -> list[Cell]:
     """Count the paper's measured scan, where its files are on this computer."""
-    from reproduce import real
+    from reproduce.parts import real
 
     side = patterns = None
     how = "scan 20191008_39 is not on this computer: fig5 says how to get it"

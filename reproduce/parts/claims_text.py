@@ -6,8 +6,9 @@ import collections
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from reproduce import arithmetic, compare, render
-from reproduce.arithmetic import CANNOT, HOLDS, Finding
+from reproduce import compare, render
+from reproduce.parts import arithmetic
+from reproduce.parts.arithmetic import CANNOT, HOLDS, Finding
 from reproduce.tables import Cell
 
 #: Statement, place, and what stands for it: by eye, or of no number.

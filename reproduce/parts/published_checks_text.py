@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from reproduce.arithmetic import Check
-from reproduce.intervals import (
+from reproduce.parts.arithmetic import Check
+from reproduce.parts.intervals import (
     Interval,
     itself,
     least,

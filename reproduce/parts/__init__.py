@@ -1,0 +1,1 @@
+"""What single exhibits are made of: their numbers, texts and pictures."""
