@@ -127,6 +127,11 @@ class RunStore:
         started = time.time()
         training.make_repeatable(spec.seed, self.deterministic)
         prepared = protocol.prepare(spec, self.folder.parent / "labels")
+        made_by = {"environment": self.environment()}
+        if spec.trivial is None and self._epochs_of_weights(spec, retrain) is not None:
+            # where the numbers of training come from does not change with their evaluation
+            trained_by = self.find(spec)["environment"]
+            made_by = {"environment": trained_by, "evaluated_by": self.environment()}
         if spec.trivial is not None:
             fitted = _fit_trivial(spec, prepared)
         else:
@@ -148,7 +153,8 @@ class RunStore:
             "total_seconds": round(time.time() - started, 1),
             "finished_utc": datetime.datetime.now(datetime.timezone.utc).isoformat("T", "seconds"),
         }
-        return self._write(spec, evaluation, results, cost, prepared.dataset.provenance)
+        made_by["data"] = prepared.dataset.provenance
+        return self._write(spec, evaluation, results, cost, made_by)
 
     def _fit_network(
         self, spec: RunSpec, prepared: Prepared, retrain: bool, progress: bool
@@ -156,7 +162,7 @@ class RunStore:
         dataset, scaling = prepared.dataset, prepared.scaling
         model = _create(spec, (*dataset.patterns.shape[1:], 1), scaling)
         checkpoint = self.path(spec, "checkpoint.npz")
-        epochs = self._epochs_of_weights(spec, retrain, checkpoint)
+        epochs = self._epochs_of_weights(spec, retrain)
         if epochs is not None:
             model = keras.saving.load_model(self.path(spec, "keras"), safe_mode=True)
         else:
@@ -178,12 +184,10 @@ class RunStore:
         }
         return (lambda patterns: predict(model, patterns)), model, described, epochs
 
-    def _epochs_of_weights(
-        self, spec: RunSpec, retrain: bool, checkpoint: Path
-    ) -> list[dict[str, Any]] | None:
+    def _epochs_of_weights(self, spec: RunSpec, retrain: bool) -> list[dict[str, Any]] | None:
         """Return the epochs of a finished run that only wants evaluation."""
         record = self.find(spec)
-        if retrain or record is None or checkpoint.exists():
+        if retrain or record is None or self.path(spec, "checkpoint.npz").exists():
             return None
         pairs = zip(record["results"]["history"], record["cost"]["epochs"], strict=True)
         return [{**result, **cost} for result, cost in pairs]
@@ -194,7 +198,7 @@ class RunStore:
         evaluation: Evaluation,
         results: dict[str, Any],
         cost: dict[str, Any],
-        provenance: dict[str, Any],
+        made_by: dict[str, Any],
     ) -> dict[str, Any]:
         record = {
             "spec": spec.to_dict(),
@@ -204,8 +208,7 @@ class RunStore:
             "results": results,
             "results_digest": digest(results),
             "cost": cost,
-            "environment": self.environment(),
-            "data": provenance,
+            **made_by,
         }
         with replacing(self.path(spec, "npz")) as temporary, temporary.open("wb") as stream:
             np.savez_compressed(stream, **evaluation.predictions)

@@ -203,8 +203,11 @@ def test_older_evaluation_is_repeated_from_the_weights(trained, monkeypatch):
     monkeypatch.setattr(training, "train", no_making)
     before = store.path(NETWORK).read_bytes()
     try:
-        again = store.ensure(NETWORK, progress=False)
+        again = RunStore(store.folder, "another device").ensure(NETWORK, progress=False)
         assert again["evaluation_version"] == record["evaluation_version"] + 1
+        # who trained it, and who evaluated it
+        assert again["environment"] == record["environment"]
+        assert again["evaluated_by"]["device"] == "another device"
         assert again["results"].pop("more") == 1
         # the same weights give the same numbers, and history and cost are kept
         assert again["results"] == record["results"]
