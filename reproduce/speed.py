@@ -155,6 +155,7 @@ def write(rows: list[dict[str, Any]], out: Path) -> None:
     """Write and print the table, with the ratios of plain to block."""
     from ppn_tf.files import write_json, write_text
     from reproduce.compare import markdown_table
+    from reproduce.render import aligned
 
     found = {(row["model"], row["attention"]): row for row in rows}
     ratios = {}
@@ -174,11 +175,10 @@ def write(rows: list[dict[str, Any]], out: Path) -> None:
             "",
             f"Batch {BATCH}, {SIDE_PX} x {SIDE_PX} px, float32; medians after compilation.",
             "",
-            markdown_table([{name: row.get(name) for name in columns} for row in rows]),
+            aligned(markdown_table([{name: row.get(name) for name in columns} for row in rows])),
             "Plain over block, in this run:",
             "",
-            *(f"- {model}: {values}" for model, values in ratios.items()),
-            "",
+            aligned(markdown_table([{"model": m, **values} for m, values in ratios.items()])),
         ]
     )
     models = [row for row in rows if row["model"] != LAYER and row["attention"] != "plain"]
