@@ -165,9 +165,13 @@ def run_script(main: object, argv: Sequence[str] | None = None) -> None:
     """Call a script's main; turn refusals and Ctrl-C into a message and an exit status."""
     try:
         main(argv)
+        sys.stdout.flush()
     except PpnError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except BrokenPipeError:
+        # who reads the output, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
         print(
             "\ninterrupted: finished runs and epochs are kept; the same command goes on",

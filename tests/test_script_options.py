@@ -73,6 +73,12 @@ def test_refusals_and_interruptions_are_messages(capsys):
     assert "the same command goes on" in capsys.readouterr().err
 
 
+def test_a_reader_that_leaves_is_no_error():
+    command = f"{sys.executable} {ROOT / 'reproduce' / 'why.py'} table1.ppn.psnr_amp | true"
+    done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_unknown_profile_is_an_error_of_the_command_line():
     done = subprocess.run(
         [sys.executable, ROOT / "reproduce" / "table1.py", "--profile", "huge"],
