@@ -1,0 +1,191 @@
+"""Scans in the files of other programs: one module per format, one `Scan` between them.
+
+Conventions that differ (zero frequency, sign, order, origin, units) are converted as
+docs/conventions.md states; where a file leaves one open, the reader asks for a flag by its
+name. Nothing in here imports Keras.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from ppn_tf.data.formats import archive, cxi, hdf5, npz, ptychodus, ptyd
+from ppn_tf.data.formats.memory import MEMORY_LIMIT_GIB, Budget
+from ppn_tf.data.formats.scan import Geometry, Scan
+from ppn_tf.errors import DataError, OptionError
+
+__all__ = ["READERS", "WRITERS", "Geometry", "Scan", "detect", "flags", "read", "tree", "write"]
+
+#: Reader of each format.
+READERS: Mapping[str, Callable[..., Scan]] = MappingProxyType(
+    {
+        npz.FORMAT: npz.read,
+        ptychodus.FORMAT: ptychodus.read,
+        cxi.FORMAT: cxi.read,
+        ptyd.FORMAT: ptyd.read,
+    }
+)
+#: Writer of each format that is written.
+WRITERS: Mapping[str, Callable[..., None]] = MappingProxyType(
+    {npz.FORMAT: npz.write, ptychodus.FORMAT: ptychodus.write}
+)
+#: Largest number of rows of `tree`.
+_MAX_ROWS = 10_000
+
+
+def read(
+    path: Path | str,
+    *,
+    format: str | None = None,
+    energy_eV: float | None = None,
+    distance_m: float | None = None,
+    detector_pixel_m: float | tuple[float, float] | None = None,
+    object_pixel_m: float | tuple[float, float] | None = None,
+    memory_limit_gib: float = MEMORY_LIMIT_GIB,
+    **flags: Any,
+) -> Scan:
+    """Read a scan.
+
+    Parameters
+    ----------
+    path : Path or str
+    format : str, optional
+        One of `READERS`; by default as `detect` finds.
+    energy_eV, distance_m, detector_pixel_m, object_pixel_m : optional
+        What the file does not state; where it does, both must agree. A single pixel
+        size stands for height and width.
+    memory_limit_gib : float
+        Largest total size of the arrays that the file declares [GiB].
+    **flags
+        What else the format leaves open: see `flags` and the reader of the format.
+
+    Returns
+    -------
+    Scan
+
+    Raises
+    ------
+    OptionError
+        If the file leaves something open (the flag is named), or for an unknown
+        format or flag.
+    DataError
+        If the file cannot be used.
+    """
+    path = Path(path)
+    name = detect(path) if format is None else format
+    reader = _named(READERS, name)
+    _check_flags(reader, name, flags)
+    pixels = (detector_pixel_m, object_pixel_m)
+    known = Geometry(energy_eV, distance_m, *pixels)  # type: ignore[arg-type]
+    return reader(path, known, Budget(memory_limit_gib), **flags)
+
+
+def write(path: Path | str, scan: Scan, *, format: str | None = None, **flags: Any) -> None:
+    """Write a scan, whole or not at all.
+
+    Parameters
+    ----------
+    path : Path or str
+    scan : Scan
+    format : {"npz", "ptychodus"}, optional
+        By default by the ending: .npz, or .h5 and .hdf5 for a ptychodus product.
+    **flags
+        See the writer of the format.
+
+    Raises
+    ------
+    OptionError
+        For an unknown format, ending or flag.
+    DataError
+        If the scan lacks what the format must have.
+    RecordError
+        If the file cannot be written.
+    """
+    path = Path(path)
+    by_ending = {".npz": npz.FORMAT, ".h5": ptychodus.FORMAT, ".hdf5": ptychodus.FORMAT}
+    name = by_ending.get(path.suffix.lower()) if format is None else format
+    if name is None:
+        raise OptionError(
+            f"{path}: expected the ending {', '.join(by_ending)}, received {path.suffix!r}: pass "
+            "format"
+        )
+    writer = _named(WRITERS, name)
+    _check_flags(writer, name, flags)
+    writer(path, scan, **flags)
+
+
+def flags(format: str) -> dict[str, Any]:
+    """Return the flags that a format's reader takes beside the common ones, with defaults."""
+    return _flags_of(_named(READERS, format))
+
+
+def detect(path: Path | str) -> str:
+    """Return the format of a file from its content, never from its name.
+
+    Raises
+    ------
+    DataError
+        If it is none of `READERS`; the keys that were found are listed.
+    """
+    path = Path(path)
+    if _is_npz(path):
+        return npz.FORMAT
+    with hdf5.opened(path) as file:
+        for module in (ptychodus, cxi, ptyd):
+            if module.matches(file):
+                return module.FORMAT
+        keys = ", ".join(row[0] for row in hdf5.rows(file, 40)) or "(none)"
+    raise DataError(
+        f"{path}: expected the keys of one of {', '.join(READERS)}, received the keys {keys}"
+    )
+
+
+def tree(path: Path | str) -> list[tuple[str, tuple[int, ...] | None, str]]:
+    """List what a file holds, without reading an array or following a link.
+
+    Returns
+    -------
+    list of (name, shape, type)
+        Shape is None for groups and links.
+
+    Raises
+    ------
+    DataError
+        If the file is neither npz nor HDF5.
+    """
+    path = Path(path)
+    if _is_npz(path):
+        return list(archive.rows(path))
+    with hdf5.opened(path) as file:
+        return hdf5.rows(file, _MAX_ROWS)
+
+
+def _is_npz(path: Path) -> bool:
+    if not path.is_file():
+        raise DataError(f"{path} does not exist: check the path")
+    with path.open("rb") as stream:
+        return stream.read(4) == b"PK\x03\x04"
+
+
+def _named(table: Mapping[str, Callable[..., Any]], name: str) -> Callable[..., Any]:
+    if name not in table:
+        raise OptionError(f"format: expected one of {', '.join(table)}, received {name!r}")
+    return table[name]
+
+
+def _flags_of(function: Callable[..., Any]) -> dict[str, Any]:
+    parameters = inspect.signature(function).parameters.values()
+    return {item.name: item.default for item in parameters if item.kind is item.KEYWORD_ONLY}
+
+
+def _check_flags(function: Callable[..., Any], name: str, given: Mapping[str, Any]) -> None:
+    known = _flags_of(function)
+    unknown = [flag for flag in given if flag not in known]
+    if unknown:
+        raise OptionError(
+            f"format {name} takes no flag {', '.join(unknown)}: expected {', '.join(known)}"
+        )
