@@ -42,6 +42,7 @@ EXHIBITS = (
     "table4",
     *(f"fig{number}" for number in range(1, 12)),
     "claims",
+    "audit",
 )
 
 #: Scripts that measure by themselves and have options of their own.

@@ -1,0 +1,191 @@
+"""Audit: what decides the published numbers, and what the released code does.
+
+Claim      Where paper and authors' release disagree, or a printed number cannot be right,
+           it is shown by computation: a finding, its evidence, its test.
+Command    python reproduce/audit.py --no-train   (what the records there are can tell)
+           python reproduce/audit.py              (trains the protocol search first)
+Written    results/audit.{json,md}, results/audit-*.{png,pdf}; runs in results/runs
+
+The measurements on networks take minutes on two CPU cores: 17 Adam steps at most, with
+batches of 8. The protocol search trains PtychoNN, PtyNet and PPN without its Non-Local
+branch under two input transforms and two jitters, with 3 seeds; until all of it is there
+no block is selected.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from reproduce.exhibit import Context, Exhibit, Output, run
+from reproduce.options import run_script
+
+#: What the profiles that are no reproduction train, with the input of the sound block.
+REDUCED = {"smoke": ("ptynet",), "quick": ("ptychonn", "ptynet", "ppn")}
+SOUND = ("log1p", 0)
+
+#: Networks whose runs of Table I say what each region scores; read, not trained.
+READ = ("ppn", "ptychonn", "ptynet")
+
+#: Noise models whose size on the input is told.
+NOISE = ("low-dose", "reference", "high-dose")
+
+
+def grid(profile: Any, object_name: str, seeds: int | None) -> Any:
+    """Return the runs of the protocol search."""
+    from reproduce import experiments
+    from reproduce.parts import audit_protocol
+
+    reduced = REDUCED.get(profile.name)
+    trainings = {(one.transform, one.jitter_px): one for one in audit_protocol.combinations()}
+    if reduced:
+        trainings = {SOUND: trainings[SOUND]}
+    count = seeds or (1 if reduced else audit_protocol.SEEDS)
+    return {
+        (key[0], f"{key[1]} px"): [
+            experiments.run_spec(
+                model,
+                seed,
+                profile,
+                object_name,
+                block,
+                options=audit_protocol.NETWORKS[model][0],
+            )
+            for seed in range(count)
+            for model in reduced or audit_protocol.NETWORKS
+        ]
+        for key, block in trainings.items()
+    }
+
+
+def make(here: Context) -> Output:
+    """Measure, read the records there are, and tell."""
+    from ppn_tf import data
+    from reproduce.parts import audit_finding, audit_polar
+
+    dataset = data.load(here.session.object_name, allow_stand_in=True)
+    polar = audit_polar.measure()
+    measured, findings = _network(here, dataset, polar)
+    distances, search = _search(here)
+    scored, data_findings = _data(here, dataset)
+    findings = [search, *findings, *data_findings]
+    figures = _figures(here, measured, polar, distances, scored)
+    return Output(
+        audit_finding.markdown(findings),
+        figures=figures,
+        extra={"findings": {one.key: one.to_dict() for one in findings}},
+    )
+
+
+def _search(here: Context) -> tuple[Mapping[str, Any], Any]:
+    from reproduce import tables
+    from reproduce.parts import audit_data_text, audit_protocol
+
+    records = {
+        (key[0], int(key[1].split()[0])): tables.by_method(
+            here.found(*key), key=lambda spec: spec.name
+        )
+        for key in here.grid
+    }
+    distances = audit_protocol.measure(records)
+    wanted = [one.name for one in audit_protocol.combinations()]
+    selection = audit_protocol.select(distances, wanted)
+    return distances, audit_data_text.protocol(distances, selection)
+
+
+def _network(here: Context, dataset: Any, polar: Any) -> tuple[Any, list[Any]]:
+    import keras
+
+    from ppn_tf import data
+    from reproduce import compare
+    from reproduce.parts import arithmetic, audit_branch, audit_data, audit_text
+
+    measured = audit_branch.measure(dataset)
+    # the profiler that counts operations is TensorFlow's
+    counted = audit_branch.operations() if keras.backend.backend() == "tensorflow" else None
+    train = data.train_indices(dataset)
+    shares = {
+        name: audit_data.dc_share(dataset, dataset.fit_scaling(train, name))
+        for name in ("linear", "log1p")
+    }
+    findings = [
+        audit_text.branch(measured, counted),
+        audit_text.centre(measured, _paths(here)),
+        audit_text.radial_weight(polar, shares, measured["dc_attention"]),
+        audit_text.parameters(audit_branch.parameters()),
+        audit_text.consistency(arithmetic.findings(compare.load_paper())),
+    ]
+    return measured, findings
+
+
+def _data(here: Context, dataset: Any) -> tuple[list[Any], list[Any]]:
+    from ppn_tf import data
+    from reproduce.parts import audit_data, audit_data_text
+
+    name = here.session.object_name
+    jittered = data.load(name, jitter_px=3, allow_stand_in=True)
+    shared = audit_data.leaks({0: dataset, 3: jittered})
+    scored = audit_data.ssim_conventions(dataset)
+    findings = [
+        audit_data_text.leaks(shared, audit_data.against_gap(_table1(here))),
+        audit_data_text.flattened_ssim(scored),
+        audit_data_text.stitching(audit_data.released_stitching(dataset)),
+        audit_data_text.noise(audit_data.noise(name, NOISE)),
+        audit_data_text.speed(audit_data.positions_at(0.3)),
+        audit_data_text.no_record_yet(),
+    ]
+    return scored, findings
+
+
+def _table1(here: Context) -> dict[str, list[Any]]:
+    """Return Table I's noise-free records of the sound block, which it alone trains."""
+    from reproduce import experiments
+
+    block = experiments.block("sound")
+    found: dict[str, list[Any]] = {}
+    for model in READ:
+        for seed in range(here.profile.seeds["clean"]):
+            spec = experiments.run_spec(model, seed, here.profile, here.session.object_name, block)
+            record = here.store.find(spec)
+            if record is not None:
+                found.setdefault(model, []).append(record)
+    return found
+
+
+def _paths(here: Context) -> dict[str, Any]:
+    from reproduce.parts import audit_branch
+
+    return {
+        record["hash"]: audit_branch.center_path(record) for record in _table1(here).get("ppn", [])
+    }
+
+
+def _figures(here: Context, measured: Any, polar: Any, distances: Any, scored: Any) -> list[str]:
+    from reproduce.parts import audit_figure
+
+    out = here.session.out
+    notes = ["stand-in object"] if here.session.object_name == "stand-in" else []
+    short = [] if here.profile.name == "paper" else [
+        f"profile {here.profile.name}: not the paper's protocol"
+    ]  # fmt: skip
+    return [
+        *audit_figure.network(out, measured, polar, notes),
+        *audit_figure.ssim(out, scored, notes),
+        *audit_figure.search(out, distances, [*notes, *short]),
+    ]
+
+
+EXHIBIT = Exhibit("audit", "Audit of the paper and its release", grid, make)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Train what is missing and write the audit."""
+    run(EXHIBIT, __doc__, argv)
+
+
+if __name__ == "__main__":
+    run_script(main)
