@@ -1,0 +1,119 @@
+"""Options that say how a scan's file is meant; shared by all commands that read one."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ppn_tf.data.formats import Scan
+
+#: Options of all formats: keyword of `ppn_tf.data.formats.read`, number of values, help.
+_NUMBERS = (
+    ("energy_eV", 1, "photon energy [eV], where the file does not state it"),
+    ("distance_m", 1, "object to detector [m]"),
+    ("detector_pixel_m", 2, "height and width of a detector pixel [m]; one value for both"),
+    ("object_pixel_m", 2, "height and width of an object pixel [m]; one value for both"),
+)
+
+
+def add_scan(parser: argparse.ArgumentParser, name: str = "scan") -> None:
+    """Add the positional path of a scan and the options of `formats.read`.
+
+    Parameters
+    ----------
+    parser : argparse.ArgumentParser
+    name : str
+        Of the positional argument.
+    """
+    parser.add_argument(name, metavar=name.upper(), help="npz, ptychodus pair, CXI or ptyd file")
+    group = parser.add_argument_group("how the file is meant (docs/conventions.md)")
+    group.add_argument("--format", help="npz, ptychodus, cxi or ptyd; by default by content")
+    for keyword, count, text in _NUMBERS:
+        group.add_argument(
+            option(keyword),
+            dest=keyword,
+            type=float,
+            nargs="+" if count == 2 else None,
+            metavar="M" if keyword.endswith("_m") else "EV",
+            help=text,
+        )
+    group.add_argument(
+        "--memory-limit-gib", type=float, default=None, help="largest size of its arrays (8)"
+    )
+    group.add_argument(
+        "--flag",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="what else the format leaves open, as the error message names it, such as "
+        "positions=scan_true or zero_frequency=corner; may be given several times",
+    )
+
+
+def option(keyword: str) -> str:
+    """Return the option of a keyword: ``energy_eV`` is ``--energy-ev``."""
+    return "--" + keyword.lower().replace("_", "-")
+
+
+def read_scan(arguments: argparse.Namespace, name: str = "scan") -> Scan:
+    """Read the scan that the options of `add_scan` name.
+
+    Raises
+    ------
+    OptionError
+        For a malformed flag, or where the file leaves something open.
+    DataError
+        If the file cannot be used.
+    """
+    from ppn_tf.data import formats
+
+    return formats.read(getattr(arguments, name), **keywords(arguments))
+
+
+def keywords(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return the keywords of `formats.read` that were given.
+
+    Raises
+    ------
+    OptionError
+        For a flag without ``=``, given twice, or a pixel size of more than two values.
+    """
+    from ppn_tf.errors import OptionError
+
+    given: dict[str, Any] = {}
+    for keyword, count, _ in _NUMBERS:
+        value = getattr(arguments, keyword)
+        if value is None:
+            continue
+        if count == 2:
+            if len(value) > 2:
+                raise OptionError(
+                    f"{option(keyword)} expects one or two values, received {len(value)}"
+                )
+            value = (value[0], value[-1])
+        given[keyword] = value
+    if arguments.format is not None:
+        given["format"] = arguments.format
+    if arguments.memory_limit_gib is not None:
+        given["memory_limit_gib"] = arguments.memory_limit_gib
+    for flag in arguments.flag:
+        key, sign, text = flag.partition("=")
+        key = key.replace("-", "_")
+        if not sign or not key:
+            raise OptionError(f"--flag expects NAME=VALUE, received {flag!r}")
+        if key in given:
+            raise OptionError(f"--flag {key} was given twice: give it once")
+        given[key] = _value(text)
+    return given
+
+
+def _value(text: str) -> Any:
+    """Turn the text of a flag into what readers take: a truth value, numbers or the text."""
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    try:
+        numbers = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        return text
+    return numbers[0] if len(numbers) == 1 else numbers
