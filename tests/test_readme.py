@@ -43,3 +43,35 @@ def test_options_that_the_readme_names_are_known():
     named = set(re.findall(r"`(?:[^`\n]*?\s)?(--[a-z-]+)", README))
     assert named
     assert [option for option in sorted(named) if option not in known] == []
+
+
+def test_results_in_the_readme_are_those_of_the_outputs(capsys):
+    from reproduce import readme
+
+    readme.main(["--check"])
+    assert "agrees with the outputs" in capsys.readouterr().out
+
+
+def test_a_changed_number_is_found_and_mended(tmp_path, capsys):
+    from reproduce import readme
+
+    changed = tmp_path / "README.md"
+    changed.write_text(README.replace("The paper prints 185", "The paper prints 184"))
+    assert changed.read_text() != README
+    with pytest.raises(SystemExit) as stopped:
+        readme.main(["--check", "--readme", str(changed)])
+    assert stopped.value.code == 1
+    assert "run python reproduce/readme.py" in capsys.readouterr().err
+    readme.main(["--readme", str(changed)])
+    assert changed.read_text(encoding="utf-8") == README
+
+
+@pytest.mark.parametrize(
+    "text", ["no marks", f"{'<!-- end of results -->'} {'<!-- results: written by'}"]
+)
+def test_a_readme_without_its_marks_is_refused(text, tmp_path):
+    from ppn_tf.errors import RecordError
+    from reproduce import readme
+
+    with pytest.raises(RecordError, match="once each, in this order: put them"):
+        readme.renewed(text, ROOT / "results", "README.md")
