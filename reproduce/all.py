@@ -240,7 +240,11 @@ def planned(here: Contexts, specs: Sequence[RunSpec], session: Session) -> str:
     for device, known in others.items():
         lines.append(f"On {device}, by its records: {schedule.estimate(specs, known)}")
     if not any("T4" in device for device in (*others, session.device_name)):
-        lines.append("On a T4-class GPU: none measured, so no estimate")
+        lines.append(
+            "On a T4-class GPU, not measured, by arithmetic (operations of fig10.json, three "
+            f"forward passes a step, {schedule.T4_SHARE:.0%} of {schedule.T4_PEAK_FLOPS / 1e12:g} "
+            f"TFLOP/s): {schedule.estimate(specs, schedule.t4_step_seconds(folder.parent))}"
+        )
     return "\n".join(lines)
 
 

@@ -13,6 +13,13 @@ from reproduce.options import Session
 from reproduce.runs import RunStore
 from reproduce.specification import RunSpec
 
+#: Peak of a Tesla T4 in float32 [FLOP/s] (its data sheet), the share of it that a training
+#: step is taken to sustain, and the forward passes that a step is worth.
+T4_PEAK_FLOPS = 8.1e12
+T4_SHARE = 0.25
+STEP_FORWARDS = 3
+BATCH_SIZE = 32
+
 #: Patches that train where a specification names no number (rows 0-47).
 TRAIN_PATCHES = len(data.TRAIN_ROWS) * 61
 
@@ -82,6 +89,32 @@ def _speed_record(folder: Path, device: str) -> dict[str, float]:
         return {row["model"]: row["train_step_s"] for row in rows}
     except (OSError, ValueError, KeyError, TypeError):
         return {}
+
+
+def t4_step_seconds(folder: Path) -> dict[str, float]:
+    """Estimate seconds per step by model on a T4-class GPU, by arithmetic alone.
+
+    A step of 32 patterns is taken as three forward passes at a quarter of the card's
+    peak; evaluation and start-up are left out.
+
+    Parameters
+    ----------
+    folder : Path
+        ``results``, with ``fig10.json``; without it nothing is known.
+    """
+    try:
+        cells = json.loads((folder / "fig10.json").read_text(encoding="utf-8"))["cells"]
+        gflops = {
+            cell["method"]: cell["ours"]
+            for cell in cells
+            if cell["metric"] == "gflops" and cell["ours"] is not None
+        }
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+    rate = T4_SHARE * T4_PEAK_FLOPS
+    return {
+        model: STEP_FORWARDS * BATCH_SIZE * value * 1e9 / rate for model, value in gflops.items()
+    }
 
 
 def estimate(specs: Sequence[RunSpec], seconds: dict[str, float]) -> str:

@@ -224,7 +224,8 @@ def test_the_plan_says_what_is_missing_and_starts_nothing(world, capsys):
     assert all(run.hash in out for run in (spec(), spec(seed=1), spec("dpi", 0), spec("dpi", 1)))
     assert "table1: 0 of 2 runs there; 2 trainings to do" in out
     assert "On this device, none: 4 trainings to do" in out
-    assert "On a T4-class GPU: none measured, so no estimate" in out
+    assert "On a T4-class GPU, not measured, by arithmetic" in out
+    assert "25% of 8.1 TFLOP/s): " in out
 
 
 def test_the_plan_has_the_hours_of_every_device_with_records(world, capsys):

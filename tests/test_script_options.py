@@ -108,6 +108,18 @@ def test_estimate_adds_known_models_and_names_unknown_ones():
     assert "trivial predictors" in schedule.estimate([spec("trivial:ridge")], {})
 
 
+def test_a_step_on_a_t4_is_arithmetic(tmp_path):
+    cells = [
+        {"method": "ppn", "metric": "gflops", "ours": 0.45},
+        {"method": "ppn", "metric": "size_mib", "ours": 2.0},
+        {"method": "dpi", "metric": "gflops", "ours": None},
+    ]
+    (tmp_path / "fig10.json").write_text(json.dumps({"cells": cells}), encoding="utf-8")
+    # 3 x 32 x 0.45e9 operations at 2.025e12 a second
+    assert schedule.t4_step_seconds(tmp_path) == {"ppn": pytest.approx(0.0213333, rel=1e-5)}
+    assert schedule.t4_step_seconds(tmp_path / "nowhere") == {}
+
+
 def test_plan_has_a_line_a_run():
     runs = [spec(), spec("dpi"), spec("trivial:ridge")]
     lines = schedule.plan(runs, {"ppn": 2.0}).splitlines()
