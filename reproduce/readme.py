@@ -1,9 +1,9 @@
-"""The results in the README, from the committed outputs.
+"""Results and costs in the README, from the committed outputs.
 
 Claim      What the README says of our numbers is what the records say.
 Command    python reproduce/readme.py           (writes them)
            python reproduce/readme.py --check   (exit status 1 if the README differs)
-Written    README.md, between its two marks
+Written    README.md, between the marks of each block
 """
 
 from __future__ import annotations
@@ -19,12 +19,14 @@ from ppn_tf.errors import RecordError
 from ppn_tf.files import write_text
 from reproduce.options import ROOT, run_script
 
-BEGIN = "<!-- results: written by reproduce/readme.py -->"
-END = "<!-- end of results -->"
+#: Blocks of the README; each stands between two marks of its name.
+BLOCKS = ("results", "costs")
+BEGIN = "<!-- {}: written by reproduce/readme.py -->"
+END = "<!-- end of {} -->"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Write or check the results of the README."""
+    """Write or check the blocks of the README."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -45,11 +47,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(f"{arguments.readme} agrees with the outputs in {arguments.out}")
         return
     write_text(arguments.readme, new)
-    print(f"results written to {arguments.readme}")
+    print(f"results and costs written to {arguments.readme}")
 
 
 def renewed(text: str, folder: Path, name: str) -> str:
-    """Return the README with its results made again.
+    """Return the README with its blocks made again.
 
     Parameters
     ----------
@@ -63,20 +65,29 @@ def renewed(text: str, folder: Path, name: str) -> str:
     Raises
     ------
     RecordError
-        If the two marks are not there, each once and in order, or without outputs.
+        If the marks are not there, each once and in order, or without outputs.
     """
-    from reproduce.reporting import gather, summary
+    from reproduce.reporting import costs, gather, summary
 
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end or BEGIN in rest or END in after:
-        raise RecordError(
-            f"{name}: expected the lines {BEGIN!r} and {END!r} once each, in this order: put them "
-            "where the results belong"
-        )
     if not folder.is_dir():
         raise RecordError(f"there is no folder {folder}: name that of the outputs with --out")
-    return f"{before}{BEGIN}\n\n{summary.markdown(gather.gather(folder))}\n\n{END}{after}"
+    report = gather.gather(folder)
+    makers = {"results": summary.markdown, "costs": costs.markdown}
+    for block in BLOCKS:
+        text = _replaced(text, block, makers[block](report), name)
+    return text
+
+
+def _replaced(text: str, block: str, content: str, name: str) -> str:
+    first, last = BEGIN.format(block), END.format(block)
+    before, begin, rest = text.partition(first)
+    _, end, after = rest.partition(last)
+    if not begin or not end or first in rest or last in after:
+        raise RecordError(
+            f"{name}: expected the lines {first!r} and {last!r} once each, in this order: put them "
+            f"where the {block} belong"
+        )
+    return f"{before}{begin}\n\n{content}\n\n{end}{after}"
 
 
 if __name__ == "__main__":
