@@ -1,0 +1,174 @@
+"""Do records of TensorFlow and of JAX agree? The same runs made on both, side by side.
+
+Claim      None of the paper's. A record made on either backend may answer for a published
+           number only if the backend is worth less than the seed.
+Command    python reproduce/backends.py                     (on the active backend)
+           KERAS_BACKEND=jax python reproduce/backends.py   (on the other)
+Written    results/backends.{json,md}; runs in results/runs
+
+PtyNet of Table I, noise-free, the sound block. One seed fixes split and batch order on
+both backends, but not the initial weights: so the runs are two groups, not pairs.
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from reproduce.exhibit import Context, Exhibit, Output, run
+from reproduce.options import run_script
+
+if TYPE_CHECKING:
+    from reproduce.experiments import Block
+
+MODEL = "ptynet"
+BLOCK = "sound"
+BACKENDS = ("tensorflow", "jax")
+SEEDS = 3
+
+
+def grid(profile: Any, object_name: str, seeds: int | None) -> Any:
+    """Return the runs that both backends make."""
+    from reproduce import experiments
+
+    block = experiments.block(BLOCK)
+    return {
+        (BLOCK, "clean"): [
+            experiments.run_spec(MODEL, seed, profile, object_name, block)
+            for seed in range(seeds or (SEEDS if profile.name == "paper" else 1))
+        ]
+    }
+
+
+def make(here: Context) -> Output:
+    """Compare the two groups metric by metric."""
+    from reproduce import experiments
+
+    block = experiments.block(BLOCK)
+    found = records(here)
+    rows = [] if min(map(len, found.values())) < 2 else compare(found, block)
+    counts = ", ".join(f"{backend} {len(runs)}" for backend, runs in found.items())
+    lines = [
+        f"{MODEL}, noise-free, {block.name} block; finished runs: {counts}.",
+        "",
+        *(
+            _table(rows)
+            if rows
+            else ["Two runs of each backend are the least: nothing to say yet."]
+        ),
+    ]
+    return Output("\n".join(lines), extra={"metrics": rows, "runs": _hashes(found)})
+
+
+def records(here: Context) -> dict[str, list[dict[str, Any]]]:
+    """Return the finished runs of each backend, whichever is active."""
+    from reproduce.runs import read_record
+
+    paths = {
+        backend: [
+            here.store.folder / spec.hash / f"{backend}.json" for spec in here.grid[BLOCK, "clean"]
+        ]
+        for backend in BACKENDS
+    }
+    return {
+        backend: [read_record(path) for path in own if path.exists()]
+        for backend, own in paths.items()
+    }
+
+
+def compare(found: Mapping[str, Sequence[Mapping[str, Any]]], block: Block) -> list[dict[str, Any]]:
+    """Compare the means of two groups of runs.
+
+    Parameters
+    ----------
+    found : mapping
+        Backend to its records, at least two each.
+    block : Block
+
+    Returns
+    -------
+    list of dict
+        One per metric: mean and sd of each backend, their difference with Welch's 95 %
+        interval, and the seed-to-seed sd that it is to be held against (pooled).
+    """
+    from scipy import stats
+
+    from reproduce import tables
+
+    rows = []
+    for metric in tables.METRICS:
+        groups = [
+            [tables.value(record, block, metric) for record in found[backend]]
+            for backend in BACKENDS
+        ]
+        interval = stats.ttest_ind(*groups, equal_var=False).confidence_interval(0.95)
+        variances = [statistics.variance(group) for group in groups]
+        weights = [len(group) - 1 for group in groups]
+        pooled = sum(w * v for w, v in zip(weights, variances, strict=True)) / sum(weights)
+        means = [statistics.fmean(group) for group in groups]
+        rows.append(
+            {
+                "metric": metric,
+                "n": [len(group) for group in groups],
+                "mean": means,
+                "sd": [variance**0.5 for variance in variances],
+                "difference": means[0] - means[1],
+                "ci95": [float(interval.low), float(interval.high)],
+                "seed_sd": pooled**0.5,
+            }
+        )
+    return rows
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    from reproduce import compare as rules
+    from reproduce import render, tables
+
+    def entry(row: Mapping[str, Any]) -> dict[str, str]:
+        form = tables.FORMATS[row["metric"]]
+        low, high = row["ci95"]
+        own = {
+            f"{backend} (n {n})": f"{mean:{form}} ± {sd:{form}}"
+            for backend, n, mean, sd in zip(BACKENDS, row["n"], row["mean"], row["sd"], strict=True)
+        }
+        return {
+            "metric": tables.HEADINGS[row["metric"]],
+            **own,
+            "difference": f"{row['difference']:+{form}}",
+            "95 % interval": f"{low:+{form}} to {high:+{form}}",
+            "over seed sd": f"{abs(row['difference']) / row['seed_sd']:.2f}",
+        }
+
+    beyond = [row["metric"] for row in rows if row["ci95"][0] > 0 or row["ci95"][1] < 0]
+    worst = max(abs(row["difference"]) / row["seed_sd"] for row in rows)
+    said = (
+        f"The interval excludes 0 in {', '.join(beyond)}."
+        if beyond
+        else "No interval excludes 0. So few seeds cannot show that the backends are equal; they "
+        "would show a difference of several seed spreads."
+    )
+    return [
+        render.aligned(rules.markdown_table([entry(row) for row in rows])),
+        f"{said} The largest difference of means is {worst:.2f} times the seed-to-seed sd.",
+    ]
+
+
+def _hashes(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, list[str]]:
+    return {backend: [record["hash"] for record in runs] for backend, runs in found.items()}
+
+
+EXHIBIT = Exhibit("backends", "TensorFlow and JAX", grid, make)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Train what is missing on the active backend and compare."""
+    run(EXHIBIT, __doc__, argv)
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -1,0 +1,48 @@
+"""Records of two backends are compared as two groups."""
+
+import dataclasses
+
+import pytest
+
+from reproduce import backends, experiments, tables
+
+BLOCK = experiments.block("sound")
+
+
+def record(value: float) -> dict:
+    scores = {"mse": value, "psnr_db": value, "ssim": value / 100}
+    channels = {name: {BLOCK.convention: scores} for name in ("amplitude", "phase")}
+    return {"hash": "h", "results": {"regions": {BLOCK.region: channels}}}
+
+
+def test_groups_are_compared_by_welch():
+    found = {
+        "tensorflow": [record(v) for v in (10.0, 12.0, 14.0)],
+        "jax": [record(v) for v in (11.0, 13.0)],
+    }
+    rows = backends.compare(found, BLOCK)
+    assert [row["metric"] for row in rows] == list(tables.METRICS)
+    row = rows[1]
+    assert row["n"] == [3, 2]
+    assert row["mean"] == [12.0, 12.0]
+    assert row["difference"] == 0.0
+    # (2 * 4 + 1 * 2) / 3
+    assert row["seed_sd"] == pytest.approx((10 / 3) ** 0.5)
+    # by hand: error sqrt(4/3 + 2/2), 2.882 degrees of freedom, t(0.975) 3.2590
+    assert row["ci95"][1] == pytest.approx(3.2590 * (7 / 3) ** 0.5, rel=1e-3)
+    assert row["ci95"][0] == -row["ci95"][1]
+
+
+def test_the_text_names_what_differs(capsys):
+    same = {"tensorflow": [record(v) for v in (1, 2)], "jax": [record(v) for v in (1.1, 2.1)]}
+    apart = {"tensorflow": [record(v) for v in (1, 2)], "jax": [record(v) for v in (101, 102)]}
+    assert "No interval excludes 0" in "\n".join(backends._table(backends.compare(same, BLOCK)))
+    assert "excludes 0 in mse_amp" in "\n".join(backends._table(backends.compare(apart, BLOCK)))
+
+
+def test_both_backends_train_the_same_runs_of_table_1():
+    profile = experiments.PROFILES["paper"]
+    (specs,) = backends.grid(profile, "ltem", None).values()
+    known = {s.hash for runs in experiments.table1(profile, "ltem").values() for s in runs}
+    assert len(specs) == backends.SEEDS
+    assert all(dataclasses.replace(spec).hash in known for spec in specs)
