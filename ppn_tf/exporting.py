@@ -123,5 +123,7 @@ def run_exported(path: Path | str, patterns: np.ndarray) -> dict[str, np.ndarray
     else:
         import tensorflow as tf
 
-        found = tf.saved_model.load(str(path)).serve(counts)
+        # held by a name: its variables go with it
+        loaded = tf.saved_model.load(str(path))
+        found = loaded.serve(counts)
     return {name: np.asarray(found[name])[..., 0] for name in _OUTPUTS}
