@@ -4,7 +4,9 @@ Claim      Where paper and authors' release disagree, or a printed number cannot
            it is shown by computation: a finding, its evidence, its test.
 Command    python reproduce/audit.py --no-train   (what the records there are can tell)
            python reproduce/audit.py              (trains the protocol search first)
-Written    results/audit.{json,md}, results/audit-*.{png,pdf}; runs in results/runs
+           python reproduce/audit.py --measure NAME   (makes a record of results/audit)
+Written    results/audit.{json,md}, results/audit-*.{png,pdf}; runs in results/runs,
+           measurements in results/audit
 
 The measurements on networks take minutes on two CPU cores: 17 Adam steps at most, with
 batches of 8. The protocol search trains PtychoNN, PtyNet and PPN without its Non-Local
@@ -14,6 +16,7 @@ no block is selected.
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,8 +24,11 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from reproduce.exhibit import Context, Exhibit, Output, run
-from reproduce.options import run_script
+from reproduce.exhibit import Context, Exhibit, Output, produce
+from reproduce.options import Session, parser, prepare, run_script
+
+#: Measurement to the module that plans it.
+MEASURED = {"poca": "audit_pilot"}
 
 #: What the profiles that are no reproduction train, with the input of the sound block.
 REDUCED = {"smoke": ("ptynet",), "quick": ("ptychonn", "ptynet", "ppn")}
@@ -183,8 +189,39 @@ EXHIBIT = Exhibit("audit", "Audit of the paper and its release", grid, make)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Train what is missing and write the audit."""
-    run(EXHIBIT, __doc__, argv)
+    """Make the measurements that are asked for; train what is missing and write the audit."""
+    options = parser(__doc__)
+    options.add_argument(
+        "--measure",
+        action="append",
+        default=[],
+        choices=(*MEASURED, "all"),
+        help="make a record of results/audit, going on where it was interrupted; "
+        "--retrain makes all of them anew",
+    )
+    options.add_argument("--pairs", type=int, help="paired seeds of the measurement, if it has any")
+    arguments = options.parse_args(argv)
+    session = prepare(arguments)
+    print(session.headline)
+    for name in MEASURED:
+        if {name, "all"} & set(arguments.measure) or (session.retrain and session.train):
+            measure(name, session, arguments.pairs)
+    if not arguments.measure:
+        produce(EXHIBIT, session)
+
+
+def measure(name: str, session: Session, seeds: int | None = None) -> None:
+    """Make one record of results/audit."""
+    from ppn_tf import data
+    from reproduce.parts import audit_records
+
+    dataset = data.load(session.object_name, allow_stand_in=True)
+    more = {} if seeds is None else {"seeds": seeds}
+    plan = importlib.import_module(f"reproduce.parts.{MEASURED[name]}").plan(
+        session.object_name, dataset, **more
+    )
+    audit_records.measure(plan, session.out, session.device_name, again=session.retrain)
+    print(f"written: {audit_records.path(session.out, name)}")
 
 
 if __name__ == "__main__":
