@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from ppn_tf import data, inference, metrics, models, training
+from ppn_tf import data, metrics, models, training
 from ppn_tf.data.dataset import Dataset
 from ppn_tf.layers.scaling import PatternScaling
 from ppn_tf.scaling import Scaling
@@ -112,14 +112,23 @@ class Fitter:
             self.epoch(samples, batch_size, seed, number)
 
 
+def predict(model: keras.Model, patterns: np.ndarray, batch_size: int = 32) -> dict[str, Any]:
+    """Return both outputs, (N, H, W, 1) each, for scaled patterns, slightly below 0 or not."""
+    parts = [
+        model.predict_on_batch(patterns[start : start + batch_size])
+        for start in range(0, len(patterns), batch_size)
+    ]
+    return {name: np.concatenate([np.asarray(p[name]) for p in parts]) for name in CHANNELS}
+
+
 def score(model: keras.Model, samples: Arrays) -> dict[str, float]:
     """Return PSNR [dB], SSIM per image and MSE of both channels, as ``psnr_amplitude``, ..."""
-    made = inference.predict(model, samples.patterns[..., 0])
+    made = predict(model, samples.patterns)
     found = {}
     for channel in CHANNELS:
         one = metrics.evaluate(
-            getattr(made, channel),
-            samples.targets[channel][..., 0],
+            made[channel],
+            samples.targets[channel],
             data_range=1.0,
             convention="per-image",
         )
