@@ -28,7 +28,16 @@ from reproduce.exhibit import Context, Exhibit, Output, produce
 from reproduce.options import Session, parser, prepare, run_script
 
 #: Measurement to the module that plans it.
-MEASURED = {"poca": "audit_pilot"}
+MEASURED = {
+    "leaks": "audit_leaks",
+    "noise": "audit_dose",
+    "shift": "audit_shift",
+    "fields": "audit_fields",
+    "poca": "audit_pilot",
+}
+
+#: Measurements that read trained networks below the folder of the outputs.
+WITH_NETWORKS = ("noise", "fields")
 
 #: What the profiles that are no reproduction train, with the input of the sound block.
 REDUCED = {"smoke": ("ptynet",), "quick": ("ptychonn", "ptynet", "ppn")}
@@ -217,6 +226,8 @@ def measure(name: str, session: Session, seeds: int | None = None) -> None:
 
     dataset = data.load(session.object_name, allow_stand_in=True)
     more = {} if seeds is None else {"seeds": seeds}
+    if name in WITH_NETWORKS:
+        more["folder"] = session.out
     plan = importlib.import_module(f"reproduce.parts.{MEASURED[name]}").plan(
         session.object_name, dataset, **more
     )
