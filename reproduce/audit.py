@@ -92,13 +92,16 @@ def make(here: Context) -> Output:
     return Output(
         audit_finding.markdown(findings),
         figures=figures,
-        extra={"findings": {one.key: one.to_dict() for one in findings}},
+        extra={
+            "selected": search.measured["selection"] if here.profile.name == "paper" else None,
+            "findings": {one.key: one.to_dict() for one in findings},
+        },
     )
 
 
 def _search(here: Context) -> tuple[Mapping[str, Any], Any]:
     from reproduce import tables
-    from reproduce.parts import audit_data_text, audit_protocol
+    from reproduce.parts import audit_protocol, audit_protocol_text
 
     records = {
         (key[0], int(key[1].split()[0])): tables.by_method(
@@ -106,10 +109,13 @@ def _search(here: Context) -> tuple[Mapping[str, Any], Any]:
         )
         for key in here.grid
     }
-    distances = audit_protocol.measure(records)
+    seeds = audit_protocol.common_seeds(records)
+    # a choice compares like with like: the seeds that every combination has
+    distances = audit_protocol.measure(audit_protocol.only(records, seeds) if seeds else records)
     wanted = [one.name for one in audit_protocol.combinations()]
-    selection = audit_protocol.select(distances, wanted)
-    return distances, audit_data_text.protocol(distances, selection)
+    selection = audit_protocol.select(distances, wanted, seeds)
+    others = audit_protocol.alternatives(records, seeds)
+    return distances, audit_protocol_text.protocol(distances, selection, others)
 
 
 def _network(here: Context, dataset: Any, polar: Any) -> tuple[Any, list[Any]]:

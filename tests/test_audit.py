@@ -2,6 +2,8 @@
 
 import dataclasses
 import functools
+import itertools
+import json
 import re
 import types
 from pathlib import Path
@@ -21,6 +23,7 @@ from reproduce.parts import (
     audit_data_text,
     audit_polar,
     audit_protocol,
+    audit_protocol_text,
     audit_text,
 )
 
@@ -319,12 +322,18 @@ def test_the_nearest_combination_is_chosen_by_the_two_cnn_rows_alone():
         "b": {"ptychonn": row(0.0), "ptynet": row(2.0), "ppn": row(0.0)},
         "c": {"ptychonn": row(3.0), "ptynet": row(3.0)},
     }
-    found = audit_protocol.select(distances, list(distances))
+    found = audit_protocol.select(distances, list(distances), (0, 1, 2))
     # ppn would have chosen b; signs do not cancel: root mean squares 1, sqrt 2 and 3
     assert (found.block, found.runner_up) == ("a", "b")
     assert found.distance == pytest.approx(1.0)
     assert found.runner_up_distance == pytest.approx(np.sqrt(2))
-    assert found.text == "a, at a distance of 1.00; next is b at 1.41"
+    assert found.text == (
+        "a, at a distance of 1.00; next is b at 1.41; chosen on the seeds 0, 1, 2 that all "
+        "combinations have"
+    )
+    reach = audit_protocol.reach(distances)
+    # a meets all within one gap, b those of ptychonn
+    assert (reach.cells, reach.by_some, reach.most, reach.best) == (12, 12, 12, "a")
 
 
 def test_nothing_is_chosen_before_every_combination_has_its_runs():
@@ -333,9 +342,80 @@ def test_nothing_is_chosen_before_every_combination_has_its_runs():
     found = audit_protocol.select(distances, ["a", "b", "c"])
     assert found.block is None
     assert found.text == "not chosen: 1 of 3 combinations have runs"
-    told = audit_data_text.protocol(distances, found)
-    assert told.missing
+    told = audit_protocol_text.protocol(distances, found)
+    assert "the rest of the trainings" in told.missing
     assert "not chosen" in told.text
+
+
+def made_up(near, seeds):
+    """Records of every training; `near` gives the distance of a training in published units."""
+    paper = compare.load_paper()
+    found = {}
+    for training in itertools.product(audit_protocol.TRANSFORMS, audit_protocol.JITTERS_PX):
+        for model in audit_protocol.CHOOSING:
+            for seed in seeds[training, model]:
+                regions = {}
+                for region in audit_protocol.REGIONS:
+                    away = near.get((*training, region), 5.0)
+                    channels = {}
+                    for channel, short in (("amplitude", "amp"), ("phase", "phase")):
+                        cell = {
+                            m: paper[f"table1.clean.{model}.{m}_{short}"].value
+                            + away * compare.column_gap(paper, "clean", f"{m}_{short}")
+                            for m in ("mse", "psnr", "ssim")
+                        }
+                        score = {
+                            "mse": cell["mse"], "psnr_db": cell["psnr"], "ssim": cell["ssim"] / 100
+                        }  # fmt: skip
+                        channels[channel] = dict.fromkeys(audit_protocol.CONVENTIONS, score)
+                        worse = score | {"psnr_db": score["psnr_db"] + 9}
+                        channels[channel]["per-image"] = channels[channel]["field"] = worse
+                    regions[region] = channels
+                record = {"results": {"regions": regions}, "hash": f"{training}{model}{seed}"}
+                found.setdefault(training, {}).setdefault(model, {})[seed] = record
+    return found
+
+
+def every_training(seeds):
+    product = itertools.product(audit_protocol.TRANSFORMS, audit_protocol.JITTERS_PX)
+    return {(t, m): seeds for t in product for m in audit_protocol.CHOOSING}
+
+
+def test_the_choice_is_made_on_the_seeds_that_all_combinations_have():
+    seeds = every_training((0, 1, 2)) | {(("linear", 3), "ptychonn"): (0,)}
+    records = made_up({("linear", 3, "lower-right"): 0.5}, seeds)
+    common = audit_protocol.common_seeds(records)
+    assert common == (0,)
+    distances = audit_protocol.measure(audit_protocol.only(records, common))
+    wanted = [one.name for one in audit_protocol.combinations()]
+    found = audit_protocol.select(distances, wanted, common)
+    assert found.block == "linear, 3 px, lower-right, flattened"
+    assert found.distance == pytest.approx(0.5)
+    assert found.provisional
+    assert "chosen on the seed 0 that all combinations have (provisional" in found.text
+    plain = json.loads(json.dumps(found.to_dict()))
+    assert (plain["transform"], plain["jitter_px"], plain["region"], plain["convention"]) == (
+        "linear", 3, "lower-right", "flattened"
+    )  # fmt: skip
+    others = audit_protocol.alternatives(records, common)
+    assert {one["by"] for one in others} >= {"seed 0 alone", "ptynet alone", "SSIM alone"}
+    assert all(one["block"].startswith("linear, 3 px, lower-right") for one in others)
+    told = audit_protocol_text.protocol(distances, found, others)
+    assert "By itself the same block is chosen by" in told.text
+    assert len(told.rows) == 2 * audit_protocol_text.SHOWN
+    assert told.rows[0]["combination"] == found.block
+
+
+def test_without_a_common_seed_nothing_is_chosen():
+    seeds = every_training((0,)) | {(("log1p", 0), "ptynet"): (1,)}
+    records = made_up({}, seeds)
+    assert audit_protocol.common_seeds(records) == ()
+    assert audit_protocol.alternatives(records, ()) == []
+    distances = audit_protocol.measure(records)
+    wanted = [one.name for one in audit_protocol.combinations()]
+    found = audit_protocol.select(distances, wanted, ())
+    assert found.block is None
+    assert audit_protocol.common_seeds({}) == ()
 
 
 def test_records_become_distances_from_the_published_rows():

@@ -1,4 +1,4 @@
-"""Findings on data and protocol: search, leaks, metrics, stitching, noise, ePIE's cost."""
+"""Findings on the data: leaks, metrics, stitching, noise, ePIE's cost."""
 
 from __future__ import annotations
 
@@ -6,58 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from reproduce import compare
-from reproduce.parts import audit_protocol
 from reproduce.parts.audit_finding import Finding
-
-
-def protocol(
-    distances: Mapping[str, Mapping[str, audit_protocol.Distance]],
-    selection: audit_protocol.Selection,
-) -> Finding:
-    """Show how near each combination comes to the published rows."""
-    rows = []
-    for combination, by_model in distances.items():
-        for model, one in by_model.items():
-            row = {"combination": combination, "network": model, "n": str(one.seeds)}
-            for family in audit_protocol.FAMILIES:
-                value = one.family(family)
-                row[family.upper()] = "" if value is None else f"{value:.2f}"
-            rows.append(row)
-    begun = len({name for name, by_model in distances.items() if by_model})
-    text = (
-        "The paper leaves input transform, jitter, test region and the form of SSIM open to "
-        "reading, and text and release differ in all of them. All "
-        f"{selection.total} combinations are compared with the published noise-free rows of "
-        "PtychoNN and PtyNet; the nearest is the selected block, and every other published row "
-        "is held out from the choice. A distance is (mean over seeds - published) over the "
-        "column's published gap from PPN to the best CNN, root mean square over amplitude and "
-        "phase: at 1 the protocol is worth as much as the published advantage. The choice takes "
-        f"the root mean square over both rows and all six metrics. Selected block: "
-        f"{selection.text}. A combination counts once both networks have "
-        f"{audit_protocol.SEEDS} seeds; {begun} have some runs, and the table shows their "
-        "distances, which choose nothing yet."
-    )
-    missing = (
-        ""
-        if selection.block
-        else "the rest of the trainings of the search (`python reproduce/audit.py --plan`)"
-    )
-    measured = {
-        "selection": vars(selection),
-        "distances": {
-            name: {m: {"seeds": d.seeds, **d.by_metric} for m, d in by_model.items()}
-            for name, by_model in distances.items()
-        },
-    }
-    return Finding(
-        "protocol",
-        "How near each protocol comes to the published CNN rows",
-        text,
-        rows,
-        measured,
-        "test_the_nearest_combination_is_chosen_by_the_two_cnn_rows_alone",
-        missing,
-    )
 
 
 def leaks(shared: Sequence[Mapping[str, Any]], scored: Sequence[Mapping[str, Any]]) -> Finding:
