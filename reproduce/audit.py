@@ -123,7 +123,13 @@ def _network(here: Context, dataset: Any, polar: Any) -> tuple[Any, list[Any]]:
 
     from ppn_tf import data
     from reproduce import compare
-    from reproduce.parts import arithmetic, audit_branch, audit_data, audit_text
+    from reproduce.parts import (
+        arithmetic,
+        audit_branch,
+        audit_data,
+        audit_measured_text,
+        audit_text,
+    )
 
     measured = audit_branch.measure(dataset)
     # the profiler that counts operations is TensorFlow's
@@ -136,6 +142,7 @@ def _network(here: Context, dataset: Any, polar: Any) -> tuple[Any, list[Any]]:
     findings = [
         audit_text.branch(measured, counted),
         audit_text.centre(measured, _paths(here)),
+        audit_measured_text.shift(_measured(here, "shift")),
         audit_text.radial_weight(polar, shares, measured["dc_attention"]),
         audit_text.parameters(audit_branch.parameters()),
         audit_text.consistency(arithmetic.findings(compare.load_paper())),
@@ -145,21 +152,53 @@ def _network(here: Context, dataset: Any, polar: Any) -> tuple[Any, list[Any]]:
 
 def _data(here: Context, dataset: Any) -> tuple[list[Any], list[Any]]:
     from ppn_tf import data
-    from reproduce.parts import audit_data, audit_data_text
+    from reproduce.parts import audit_data, audit_data_text, audit_measured_text, audit_speed
 
     name = here.session.object_name
     jittered = data.load(name, jitter_px=3, allow_stand_in=True)
     shared = audit_data.leaks({0: dataset, 3: jittered})
     scored = audit_data.ssim_conventions(dataset)
     findings = [
-        audit_data_text.leaks(shared, audit_data.against_gap(_table1(here))),
+        audit_data_text.leaks(
+            shared, audit_data.against_gap(_table1(here)), _measured(here, "leaks")
+        ),
         audit_data_text.flattened_ssim(scored),
         audit_data_text.stitching(audit_data.released_stitching(dataset)),
-        audit_data_text.noise(audit_data.noise(name, NOISE)),
-        audit_data_text.speed(audit_data.positions_at(0.3)),
-        audit_data_text.no_record_yet(),
+        audit_data_text.noise(audit_data.noise(name, NOISE), _measured(here, "noise")),
+        audit_data_text.speed(audit_data.positions_at(0.3), audit_speed.measured(here.session.out)),
+        audit_measured_text.fields(_measured(here, "fields")),
+        audit_measured_text.poca(_measured(here, "poca"), _full_trainings(here)),
     ]
     return scored, findings
+
+
+def _measured(here: Context, name: str) -> dict[str, Any] | None:
+    """Return the record of a measurement, if it is there."""
+    from reproduce.parts import audit_records
+
+    planned = importlib.import_module(f"reproduce.parts.{MEASURED[name]}")
+    settings = planned.settings(here.session.object_name)
+    return audit_records.read(here.session.out, name, settings)
+
+
+def _full_trainings(here: Context) -> dict[str, int]:
+    """Return how many full trainings in the sound block each form of the attention has."""
+    from reproduce import experiments
+    from reproduce.parts import audit_pilot
+
+    block = experiments.block("sound")
+    return {
+        form: sum(
+            here.store.find(
+                experiments.run_spec(
+                    model, seed, here.profile, here.session.object_name, block, options=options
+                )
+            )
+            is not None
+            for seed in range(experiments.SEEDS["table2"])
+        )
+        for form, (model, options) in audit_pilot.FORMS.items()
+    }
 
 
 def _table1(here: Context) -> dict[str, list[Any]]:

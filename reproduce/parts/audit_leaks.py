@@ -148,6 +148,12 @@ def told(interval: Mapping[str, Any], unit: str = "dB") -> str:
     return f"{interval['mean']:+.2f} {unit} ({low:+.2f} to {high:+.2f})"
 
 
+def name_of(metric: str) -> str:
+    """Return a metric as people write it."""
+    kind, channel = metric.split("_")
+    return f"{kind.upper()} {channel}"
+
+
 def table(found: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return the rows of the finding's table."""
     rows = []
@@ -156,12 +162,11 @@ def table(found: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         rows.append(
             {
                 "leak": one["leak"],
-                "metric": one["metric"].replace("_", " ").replace("psnr", "PSNR")
-                .replace("ssim", "SSIM"),
+                "metric": name_of(one["metric"]),
                 "gain where shared": told(one["shared"], unit),
                 "gain where not": told(one["unshared"], unit),
                 "the leak alone": told(one["leak_alone"], unit),
                 "n": str(one["leak_alone"]["n"]),
             }
-        )  # fmt: skip
+        )
     return rows

@@ -116,8 +116,8 @@ def centre(
         "centred, and what is significant changes axis or sign with the initial weights, so it "
         "is no estimate of a displacement. Adam divides a gradient by its own size, so that "
         "even noise moves the centre by about the learning rate a step. "
-        f"{_paths(paths, side_px)} Whether a centre finds a shift of the pattern is "
-        "put to the test by training on shifted patterns."
+        f"{_paths(paths, side_px)} Whether a centre finds a shift of the pattern is the next "
+        "finding."
     )
     return Finding(
         "centre",
@@ -126,7 +126,6 @@ def centre(
         rows,
         {"gradients": measured["gradients"], "paths": dict(paths)},
         "test_the_released_centre_stays_and_ours_moves",
-        "training on patterns shifted by 0 to 3 px",
     )
 
 

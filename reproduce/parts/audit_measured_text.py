@@ -1,0 +1,196 @@
+"""Findings from the audit's own measurements: shift, receptive fields, PoCA."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from reproduce.parts import audit_fields, audit_leaks, audit_pilot, audit_shift
+from reproduce.parts.audit_finding import Finding
+from reproduce.parts.audit_records import results
+
+#: What is told where a record is not there.
+REMEDY = "`python reproduce/audit.py --measure {}`"
+
+Record = Mapping[str, Any] | None
+
+
+def how(record: Mapping[str, Any]) -> str:
+    """Say how a record was made."""
+    made = record["how"]
+    commits = ", ".join(made["commits"])
+    return f"Measured on {made['device']} in {made['seconds'] / 60:.0f} min, commit {commits}."
+
+
+def shift(record: Record) -> Finding:
+    """Say whether a learned centre finds a shift of the pattern."""
+    title = "Does the centre follow a shifted pattern?"
+    test = "test_the_shift_is_told_as_the_record_has_it"
+    question = (
+        'The paper lets a learned centre "adapt to illumination shifts". Put to the test: '
+        "trainings of `ppn` on patterns moved along the columns by 0 to 3 px, and where the two "
+        "centres end. "
+    )
+    if record is None:
+        missing = REMEDY.format(audit_shift.NAME)
+        return Finding("shift", title, question.strip(), test=test, missing=missing)
+    found = results(record)
+    slopes = audit_shift.slopes(found)
+    recovered = audit_shift.recovered(found)
+    along = [one for one in slopes if one["axis"] == "col"]
+    follows = [one for one in along if one["ci95"][0] > 0 and one["ci95"][1] >= 1]
+    zero = [one for one in along if one["ci95"][0] <= 0 <= one["ci95"][1]]
+    verdict = (
+        f"{len(zero)} of the {len(along)} slopes along the shift cannot be told from 0, and "
+        f"{len(follows)} agree with 1, that of a centre that follows. "
+    )
+    text = (
+        f"{question}{len(found)} short trainings of {audit_shift.steps()} Adam steps (batch "
+        f"{audit_shift.BATCH}); at its learning rate a centre could go "
+        f"{audit_shift.steps() * audit_shift.SIDE_PX * 1e-3:.1f} px, and noise alone would carry "
+        f"it {audit_shift.walk_px():.2f} px (root mean square). {verdict}Nor would the network "
+        "have much from it: with both centres put where the pattern's is, the error on shifted "
+        "test patterns changes by "
+        f"{min(recovered.values()):+.2f} to {max(recovered.values()):+.2f} % (positive: lower). "
+        "The rest of the network sees the shifted pattern anyway. So on this evidence the "
+        "centre's path is noise, and short trainings leave open what long ones do. " + how(record)
+    )
+    rows = [
+        {
+            "layer": one["layer"],
+            "axis": {"row": "across the shift", "col": "along the shift"}[one["axis"]],
+            "px of centre per px of shift": f"{one['slope']:+.2f}",
+            "95 % interval": "{:+.2f} to {:+.2f}".format(*one["ci95"]),
+            "n": str(one["n"]),
+        }
+        for one in slopes
+    ]
+    measured = {"slopes": slopes, "recovered_percent": recovered, "how": record["how"]}
+    return Finding("shift", title, text, rows, measured, test)
+
+
+def fields(record: Record) -> Finding:
+    """Say what the convolutional networks can see of a pattern."""
+    title = "Receptive fields: what reaches across the pattern"
+    test = "test_receptive_fields_span_the_pattern"
+    if record is None:
+        return Finding("fields", title, "Not measured.", test=test, missing=REMEDY.format("fields"))
+    found = results(record)
+    reach = {n: o["theoretical_px"] for n, o in found.items()}
+    told = ", ".join(f"{n} {v} px" for n, v in reach.items() if v is not None)
+    trained = {n: o["trained_px"] for n, o in found.items() if o["trained_px"] is not None}
+    effective = ", ".join(f"{n} {v:.1f} px" for n, v in trained.items())
+    text = (
+        "The paper says that 3 x 3 convolutions cannot span the radial extent of a pattern. One "
+        "layer cannot; the networks stack many, with strides. What the middle output pixel can "
+        f"depend on by the layers alone is {told}, of the pattern's 32 px: all of it. "
+        "(PPN reaches all of it by attention and patches.) What it does depend on is measured by "
+        "its derivative with every input pixel, on test patterns: the radius about the middle "
+        f"that holds 90 % of the squared derivative is, after training, {effective or 'unknown'}; "
+        f"an even spread would have {found_even():.1f} px. So the convolutional networks look "
+        "less far than they could, which is the milder form of the paper's statement, and a "
+        "number for it. One training each. " + how(record)
+    )
+    rows = [
+        {
+            "network": name,
+            "by its layers (px)": "whole pattern"
+            if one["theoretical_px"] is None
+            else str(one["theoretical_px"]),
+            "radius of 90 %, initial (px)": f"{one['initial_px']:.1f}",
+            "radius of 90 %, trained (px)": "no weights here"
+            if one["trained_px"] is None
+            else f"{one['trained_px']:.1f}",
+            "run": one["run"] or "",
+        }
+        for name, one in found.items()
+    ]
+    return Finding("fields", title, text, rows, {"networks": found, "how": record["how"]}, test)
+
+
+def found_even() -> float:
+    """Return the radius of 90 % of an even spread over the pattern [px]."""
+    return audit_fields.radius(np.ones((audit_fields.SIDE_PX, audit_fields.SIDE_PX)))
+
+
+def poca(record: Record, runs: Mapping[str, int] | None = None) -> Finding:
+    """Answer whether PoCA helps, as far as the intervals allow.
+
+    Parameters
+    ----------
+    record : mapping or None
+    runs : mapping, optional
+        Form to the number of full trainings there are.
+    """
+    title = "Does polar coordinate attention help?"
+    test = "test_the_answer_on_poca_follows_the_intervals"
+    full = sum(value > 0 for value in (runs or {}).values())
+    if record is None:
+        text = "Not answered: there is no pilot, and full trainings are too few."
+        return Finding("poca", title, text, test=test, missing=REMEDY.format("poca"))
+    found = audit_pilot.comparisons(results(record))
+    seeds = min(one["n"] for one in found)
+    settings = record["settings"]
+    text = (
+        f"{answer(found)} This is a pilot in the sound block: {settings['patches']} patches, "
+        f"{settings['epochs']} epochs of batch {settings['batch']}, {seeds} paired seeds, "
+        f"{settings['tested']} test patches that share no pixel with training; what a full "
+        f"training does may differ. Full trainings are there for {full} of "
+        f"{len(audit_pilot.FORMS)} forms, with one seed or more. Differences are PoCA minus the "
+        "other form; 'would be found' is the true difference that a pilot of this size finds in "
+        "80 % of its repetitions, and 'seeds for the published' how many it would take to find "
+        f"what Table II prints for PoCA against no Non-Local branch. {how(record)}"
+    )
+    measured = {"comparisons": found, "seeds": seeds, "how": record["how"]}
+    missing = f"full trainings of every form with 5 paired seeds (now {full} forms have any)"
+    return Finding("poca", title, text, _poca_rows(found), measured, test, missing)
+
+
+def answer(found: Sequence[Mapping[str, Any]]) -> str:
+    """Say in one or two sentences what the intervals say."""
+    better = [one for one in found if one["ci95"][0] > 0]
+    worse = [one for one in found if one["ci95"][1] < 0]
+    weak = [one for one in found if one["published"] and one["detectable"] > abs(one["published"])]
+    power = (
+        f"In {len(weak)} of {len(found)} comparisons it could not have found the published "
+        "advantage: underpowered."
+        if weak
+        else "It could have found the published advantage in all of them."
+    )
+    if not better and not worse:
+        return (
+            f"No 95 % interval of {len(found)} comparisons excludes 0: the pilot shows neither a "
+            f"gain nor a loss from any part of PoCA. {power}"
+        )
+    told = [
+        f"{len(group)} {word} ({', '.join(sorted({one['form'] for one in group}))})"
+        for group, word in ((better, "in favour of PoCA"), (worse, "against it"))
+        if group
+    ]
+    expected = 0.05 * len(found)
+    return (
+        f"{' and '.join(told)} of {len(found)} intervals of 95 % exclude 0, where chance alone "
+        f"gives {expected:.1f}; none is corrected for their number. {power}"
+    )
+
+
+def _poca_rows(found: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
+    rows = []
+    for one in found:
+        unit = "dB" if one["metric"].startswith("psnr") else "points"
+        rows.append(
+            {
+                "PoCA against": one["form"],
+                "metric": audit_leaks.name_of(one["metric"]),
+                "difference": audit_leaks.told(one, unit),
+                "n": str(one["n"]),
+                "would be found": f"{one['detectable']:.2f} {unit}",
+                "published, no NLB": f"{one['published']:+.2f} {unit}",
+                "seeds for the published": "> 1000"
+                if one["needed"] is None
+                else str(one["needed"]),
+            }
+        )
+    return rows
