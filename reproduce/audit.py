@@ -10,8 +10,9 @@ Written    results/audit.{json,md}, results/audit-*.{png,pdf}; runs in results/r
 
 The measurements on networks take minutes on two CPU cores: 17 Adam steps at most, with
 batches of 8. The protocol search trains PtychoNN, PtyNet and PPN without its Non-Local
-branch under two input transforms and two jitters, with 3 seeds; until all of it is there
-no block is selected.
+branch under two input transforms and two jitters, with 3 seeds; until PtychoNN and PtyNet
+have a seed under each of them no block is selected. Every form of the attention is trained
+in the sound block with 5 seeds; meanwhile a pilot answers as far as it can.
 """
 
 from __future__ import annotations
@@ -43,6 +44,9 @@ WITH_NETWORKS = ("noise", "fields")
 REDUCED = {"smoke": ("ptynet",), "quick": ("ptychonn", "ptynet", "ppn")}
 SOUND = ("log1p", 0)
 
+#: Entry of the grid with the forms of the attention.
+POCA = ("poca", "sound")
+
 #: Networks whose runs of Table I say what each region scores; read, not trained.
 READ = ("ppn", "ptychonn", "ptynet")
 
@@ -51,30 +55,34 @@ NOISE = ("low-dose", "reference", "high-dose")
 
 
 def grid(profile: Any, object_name: str, seeds: int | None) -> Any:
-    """Return the runs of the protocol search."""
+    """Return the runs of the protocol search, and of every form of the attention."""
     from reproduce import experiments
-    from reproduce.parts import audit_protocol
+    from reproduce.parts import audit_pilot, audit_protocol
 
     reduced = REDUCED.get(profile.name)
     trainings = {(one.transform, one.jitter_px): one for one in audit_protocol.combinations()}
     if reduced:
         trainings = {SOUND: trainings[SOUND]}
     count = seeds or (1 if reduced else audit_protocol.SEEDS)
-    return {
-        (key[0], f"{key[1]} px"): [
-            experiments.run_spec(
-                model,
-                seed,
-                profile,
-                object_name,
-                block,
-                options=audit_protocol.NETWORKS[model][0],
-            )
+
+    def runs(block: Any, networks: Any, count: int) -> list[Any]:
+        return [
+            experiments.run_spec(model, seed, profile, object_name, block, options=options)
             for seed in range(count)
-            for model in reduced or audit_protocol.NETWORKS
+            for model, options in networks
         ]
-        for key, block in trainings.items()
+
+    networks = [
+        (model, audit_protocol.NETWORKS[model][0]) for model in reduced or audit_protocol.NETWORKS
+    ]
+    found = {
+        (key[0], f"{key[1]} px"): runs(block, networks, count) for key, block in trainings.items()
     }
+    if not reduced:
+        count = seeds or experiments.SEEDS["audit"]
+        forms = audit_pilot.FORMS.values()
+        found[POCA] = runs(experiments.block("sound"), forms, count)
+    return found
 
 
 def make(here: Context) -> Output:
@@ -108,6 +116,7 @@ def _search(here: Context) -> tuple[Mapping[str, Any], Any]:
             here.found(*key), key=lambda spec: spec.name
         )
         for key in here.grid
+        if key != POCA
     }
     seeds = audit_protocol.common_seeds(records)
     # a choice compares like with like: the seeds that every combination has
@@ -181,24 +190,14 @@ def _measured(here: Context, name: str) -> dict[str, Any] | None:
     return audit_records.read(here.session.out, name, settings)
 
 
-def _full_trainings(here: Context) -> dict[str, int]:
-    """Return how many full trainings in the sound block each form of the attention has."""
-    from reproduce import experiments
+def _full_trainings(here: Context) -> dict[str, dict[str, float]]:
+    """Return the scores of full trainings in the sound block, by form of the attention."""
     from reproduce.parts import audit_pilot
 
-    block = experiments.block("sound")
-    return {
-        form: sum(
-            here.store.find(
-                experiments.run_spec(
-                    model, seed, here.profile, here.session.object_name, block, options=options
-                )
-            )
-            is not None
-            for seed in range(experiments.SEEDS["table2"])
-        )
-        for form, (model, options) in audit_pilot.FORMS.items()
-    }
+    found = here.found(*POCA)
+    return audit_pilot.from_records(
+        [(audit_pilot.name_of(spec.model, spec.options), spec.seed, r) for spec, r in found]
+    )
 
 
 def _table1(here: Context) -> dict[str, list[Any]]:
@@ -225,7 +224,7 @@ def _paths(here: Context) -> dict[str, Any]:
 
 
 def _figures(here: Context, measured: Any, polar: Any, distances: Any, scored: Any) -> list[str]:
-    from reproduce.parts import audit_figure
+    from reproduce.parts import audit_figure, audit_measured_figure
 
     out = here.session.out
     notes = ["stand-in object"] if here.session.object_name == "stand-in" else []
@@ -235,6 +234,9 @@ def _figures(here: Context, measured: Any, polar: Any, distances: Any, scored: A
     return [
         *audit_figure.network(out, measured, polar, notes),
         *audit_figure.ssim(out, scored, notes),
+        *audit_measured_figure.draw(
+            out, {one: _measured(here, one) for one in ("shift", "fields", "poca")}, notes
+        ),
         *audit_figure.search(out, distances, [*notes, *short]),
     ]
 

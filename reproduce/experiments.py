@@ -38,6 +38,7 @@ SEEDS = {
     "fig7-long": 3,
     "fig10": 1,
     "fig11": 1,
+    "audit": 5,
 }
 
 #: A grid: names (of a block and a condition, mostly) to the runs that they stand for.

@@ -168,6 +168,7 @@ def test_records_become_distances_from_the_published_rows():
 
 def test_the_grid_of_the_search():
     grid = audit.grid(PAPER, "ltem", None)
+    forms = grid.pop(audit.POCA)
     assert set(grid) == {(t, j) for t in ("linear", "log1p") for j in ("0 px", "3 px")}
     assert all(len(specs) == 3 * 3 for specs in grid.values())
     specs = [spec for specs in grid.values() for spec in specs]
@@ -175,6 +176,9 @@ def test_the_grid_of_the_search():
     assert {spec.method for spec in specs} == {
         "ptychonn", "ptynet", "ppn[nonlocal_attention=None]"
     }  # fmt: skip
+    # 11 forms with 5 seeds; without the branch they are runs of the search
+    assert len({spec.hash for spec in forms}) == 55
+    assert len({s.hash for s in forms} & {s.hash for s in specs}) == 3
     # Table I's runs and Table II's are found again, not made twice
     sound = experiments.table1(PAPER, "ltem")["sound", "clean"]
     assert {s.hash for s in grid["log1p", "0 px"]} & {s.hash for s in sound}
@@ -205,7 +209,7 @@ def test_the_selected_block_is_read_from_the_audit(tmp_path):
     write_json(tmp_path / "audit.json", {"findings": {}})
     assert experiments.selected_block(tmp_path) is None
     write_json(tmp_path / "audit.json", {"selected": {"block": "a"}})
-    with pytest.raises(RecordError, match=r"audit.json does not say .* audit.py --no-train"):
+    with pytest.raises(RecordError, match=r"audit.json does not say .*/audit.py --no-train"):
         experiments.selected_block(tmp_path)
 
 

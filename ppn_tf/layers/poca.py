@@ -249,12 +249,12 @@ class PolarCoordinateAttention(PixelSelfAttention):
         if choose(self.implementation, height * width) != "plain":
             return super().attended(query, key, value, height, width)
         weight, cosine, sine = self.polar_weights(height, width)
+        logits = ops.matmul(query, ops.transpose(key, (0, 1, 3, 2)))
+        logits = ops.cast(logits, weight.dtype) / math.sqrt(self.key_dim) * weight
         if self.angular:
             angle = ops.arctan2(sine, cosine)
-            weight = weight * ops.cos(ops.expand_dims(angle, 1) - angle)
-        logits = ops.matmul(query, ops.transpose(key, (0, 1, 3, 2)))
-        logits = ops.cast(logits, weight.dtype) / math.sqrt(self.key_dim)
-        weights = ops.softmax(logits * weight)
+            logits = logits * ops.cos(ops.expand_dims(angle, 1) - angle)
+        weights = ops.softmax(logits)
         return ops.matmul(ops.cast(weights, value.dtype), value)
 
     def get_config(self) -> dict[str, Any]:

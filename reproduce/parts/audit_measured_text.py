@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from reproduce.experiments import SEEDS
 from reproduce.parts import audit_fields, audit_leaks, audit_pilot, audit_shift
 from reproduce.parts.audit_finding import Finding
 from reproduce.parts.audit_records import results
@@ -115,37 +116,60 @@ def found_even() -> float:
     return audit_fields.radius(np.ones((audit_fields.SIDE_PX, audit_fields.SIDE_PX)))
 
 
-def poca(record: Record, runs: Mapping[str, int] | None = None) -> Finding:
+def poca(record: Record, full: Mapping[str, Mapping[str, float]] | None = None) -> Finding:
     """Answer whether PoCA helps, as far as the intervals allow.
 
     Parameters
     ----------
     record : mapping or None
-    runs : mapping, optional
-        Form to the number of full trainings there are.
+    full : mapping, optional
+        Full trainings, as `audit_pilot.from_records` gives them.
     """
     title = "Does polar coordinate attention help?"
     test = "test_the_answer_on_poca_follows_the_intervals"
-    full = sum(value > 0 for value in (runs or {}).values())
+    trained = audit_pilot.comparisons(full or {})
+    told, missing = _full(full or {}, trained)
     if record is None:
-        text = "Not answered: there is no pilot, and full trainings are too few."
-        return Finding("poca", title, text, test=test, missing=REMEDY.format("poca"))
+        missing = "; ".join([REMEDY.format("poca"), *missing])
+        return Finding("poca", title, told, _poca_rows(trained), test=test, missing=missing)
     found = audit_pilot.comparisons(results(record))
     seeds = min(one["n"] for one in found)
     settings = record["settings"]
     text = (
-        f"{answer(found)} This is a pilot in the sound block: {settings['patches']} patches, "
-        f"{settings['epochs']} epochs of batch {settings['batch']}, {seeds} paired seeds, "
-        f"{settings['tested']} test patches that share no pixel with training; what a full "
-        f"training does may differ. Full trainings are there for {full} of "
-        f"{len(audit_pilot.FORMS)} forms, with one seed or more. Differences are PoCA minus the "
-        "other form; 'would be found' is the true difference that a pilot of this size finds in "
-        "80 % of its repetitions, and 'seeds for the published' how many it would take to find "
-        f"what Table II prints for PoCA against no Non-Local branch. {how(record)}"
+        f"{told} {answer(found)} This is a pilot in the sound block: {settings['patches']} "
+        f"patches, {settings['epochs']} epochs of batch {settings['batch']}, {seeds} paired "
+        f"seeds, {settings['tested']} test patches that share no pixel with training; what a "
+        "full training does may differ. Differences are PoCA minus the other form; 'would be "
+        "found' is the true difference that a comparison of this size finds in 80 % of its "
+        "repetitions, and 'seeds for the published' how many it would take to find what Table II "
+        f"prints for PoCA against no Non-Local branch. {how(record)}"
     )
-    measured = {"comparisons": found, "seeds": seeds, "how": record["how"]}
-    missing = f"full trainings of every form with 5 paired seeds (now {full} forms have any)"
-    return Finding("poca", title, text, _poca_rows(found), measured, test, missing)
+    measured = {"comparisons": found, "seeds": seeds, "full": trained, "how": record["how"]}
+    return Finding(
+        "poca",
+        title,
+        text,
+        _poca_rows(found),
+        measured,
+        test,
+        "; ".join(missing),
+        _poca_rows(trained),
+    )
+
+
+def _full(
+    full: Mapping[str, Mapping[str, float]], trained: Sequence[Mapping[str, Any]]
+) -> tuple[str, list[str]]:
+    """Say what full trainings tell, and which are missing."""
+    held = audit_pilot.by_form(full)
+    complete = sum(len(by_seed) >= SEEDS["audit"] for by_seed in held.values())
+    told = (
+        f"Full trainings are there for {len(held)} of {len(audit_pilot.FORMS)} forms of the "
+        "network, with one seed or more"
+    )
+    told += f": {answer(trained)}" if trained else ", of no two of them two paired seeds."
+    wanted = "full trainings of every form with 5 paired seeds (`python reproduce/audit.py`)"
+    return told, [] if complete == len(audit_pilot.FORMS) else [wanted]
 
 
 def answer(found: Sequence[Mapping[str, Any]]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -97,8 +97,33 @@ def by_form(results: Mapping[str, Mapping[str, float]]) -> dict[str, dict[int, M
     return found
 
 
+def name_of(model: str, options: Any) -> str:
+    """Return the form of a network with the given options."""
+    wanted = (model, dict(options))
+    return next(name for name, form in FORMS.items() if (form[0], dict(form[1])) == wanted)
+
+
+def from_records(found: Sequence[tuple[str, int, Mapping[str, Any]]]) -> dict[str, Any]:
+    """Return full trainings as the pilot's units: scores in `gap`, SSIM per image.
+
+    Parameters
+    ----------
+    found : sequence of (str, int, mapping)
+        Form, seed and record.
+    """
+    units = {}
+    for form, seed, record in found:
+        channels = record["results"]["regions"]["gap"]
+        units[f"{form}; seed {seed}"] = {
+            f"{key}_{channel}": channels[channel]["per-image"][score]
+            for channel in audit_short.CHANNELS
+            for key, score in (("psnr", "psnr_db"), ("ssim", "ssim"))
+        }
+    return units
+
+
 def comparisons(results: Mapping[str, Mapping[str, float]]) -> list[dict[str, Any]]:
-    """Return PoCA minus every other form of its network, on paired seeds.
+    """Return PoCA minus every other form of its network, on two paired seeds or more.
 
     Returns
     -------
@@ -116,6 +141,8 @@ def comparisons(results: Mapping[str, Mapping[str, float]]) -> list[dict[str, An
         if form == reference:
             continue
         seeds = sorted(set(by_seed) & set(forms.get(reference, {})))
+        if len(seeds) < 2:
+            continue
         for metric in METRICS:
             factor = 100.0 if metric.startswith("ssim") else 1.0
             values = [factor * (forms[reference][s][metric] - by_seed[s][metric]) for s in seeds]
