@@ -7,6 +7,7 @@ from typing import Any
 
 from reproduce import compare
 from reproduce.parts import audit_dose, audit_leaks
+from reproduce.parts.audit_data import RELEASED_NOISE_SD
 from reproduce.parts.audit_finding import Finding
 from reproduce.parts.audit_measured_text import REMEDY, how
 from reproduce.parts.audit_records import results
@@ -106,9 +107,8 @@ def flattened_ssim(scored: Sequence[Mapping[str, Any]]) -> Finding:
         "structure enters, and windows run over the ends of image rows and of scan lines. "
         "The table has controlled errors on the 169 test patches of the release, clipped to "
         "[0, 1] as the network's sigmoid does. Against one SSIM per image, flattening moves the "
-        f"number by {min(differences):+.1f} to {max(differences):+.1f} points, up for blur, low "
-        "rank and white noise, down for offsets and smooth errors of each patch. It also "
-        "depends on the order of the patches: shuffled, which no image quality can depend on, the "
+        f"number by {min(differences):+.1f} to {max(differences):+.1f} points, {_signs(scored)}. "
+        "It also depends on the order of the patches: shuffled, which no image quality can depend on, the "
         f"same predictions score {min(gains):+.1f} to {max(gains):+.1f} points against the scan's "
         "order. MSE and PSNR do not depend on it."
     )
@@ -120,6 +120,23 @@ def flattened_ssim(scored: Sequence[Mapping[str, Any]]) -> Finding:
         {"degradations": list(scored)},
         "test_flattened_ssim_depends_on_the_order_of_patches_and_the_others_do_not",
     )
+
+
+def _signs(scored: Sequence[Mapping[str, Any]]) -> str:
+    """Name the degradations that flattening raises and lowers in both channels."""
+    by_name: dict[str, list[float]] = {}
+    for one in scored:
+        difference = one["flattened"] - one["per-image"]
+        by_name.setdefault(one["degradation"], []).append(difference)
+    parts = [
+        f"{word} for {', '.join(names)}"
+        for word, names in (
+            ("up", [name for name, values in by_name.items() if min(values) > 0]),
+            ("down", [name for name, values in by_name.items() if max(values) < 0]),
+        )
+        if names
+    ]
+    return "; ".join(parts) or "in one direction for amplitude and in the other for phase"
 
 
 def stitching(scored: Sequence[Mapping[str, Any]]) -> Finding:
@@ -169,8 +186,7 @@ def noise(
     text = (
         "The release has functions for noise and calls none of them; they add a Gaussian of "
         "standard deviation 0.01 or Poisson counts, never both, and the paper does not state its "
-        "level. On the raw intensity of the release, whose brightest pixel is 3.9e4, that Gaussian "
-        "is 2.5e-7 of full scale and cannot be seen on a linear input. Our model `reference` has "
+        f"level. {_released_level(measured)}Our model `reference` has "
         "5e4 photons a pattern, Poisson counts and a readout of 1 photon. On a linear input even "
         "it is small; after the logarithm faint pixels count, and it is not. So the published "
         "noisy half says little without its level and its input."
@@ -198,6 +214,23 @@ def noise(
             }
             for one in lost
         ],
+    )
+
+
+def _released_level(measured: Sequence[Mapping[str, Any]]) -> str:
+    """Put the released noise in units of the brightest pixel."""
+    released = [
+        one
+        for one in measured
+        if one["noise"].startswith("released") and one["transform"] == "linear"
+    ]
+    if not released:
+        return ""
+    brightest = released[0]["counts_max"]
+    return (
+        f"On the raw intensity of the release, whose brightest pixel is {brightest:.2g}, that "
+        f"Gaussian is {RELEASED_NOISE_SD / brightest:.1e} of full scale and cannot be seen on a "
+        "linear input. "
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from reproduce.experiments import SEEDS
-from reproduce.parts import audit_fields, audit_leaks, audit_pilot, audit_shift
+from reproduce.parts import audit_fields, audit_leaks, audit_pilot, audit_shift, audit_short
 from reproduce.parts.audit_finding import Finding
 from reproduce.parts.audit_records import results
 
@@ -40,23 +40,15 @@ def shift(record: Record) -> Finding:
     found = results(record)
     slopes = audit_shift.slopes(found)
     recovered = audit_shift.recovered(found)
-    along = [one for one in slopes if one["axis"] == "col"]
-    follows = [one for one in along if one["ci95"][0] > 0 and one["ci95"][1] >= 1]
-    zero = [one for one in along if one["ci95"][0] <= 0 <= one["ci95"][1]]
-    verdict = (
-        f"{len(zero)} of the {len(along)} slopes along the shift cannot be told from 0, and "
-        f"{len(follows)} agree with 1, that of a centre that follows. "
-    )
     text = (
         f"{question}{len(found)} short trainings of {audit_shift.steps()} Adam steps (batch "
         f"{audit_shift.BATCH}); at its learning rate a centre could go "
-        f"{audit_shift.steps() * audit_shift.SIDE_PX * 1e-3:.1f} px, and noise alone would carry "
-        f"it {audit_shift.walk_px():.2f} px (root mean square). {verdict}Nor would the network "
-        "have much from it: with both centres put where the pattern's is, the error on shifted "
-        "test patterns changes by "
-        f"{min(recovered.values()):+.2f} to {max(recovered.values()):+.2f} % (positive: lower). "
-        "The rest of the network sees the shifted pattern anyway. So on this evidence the "
-        "centre's path is noise, and short trainings leave open what long ones do. " + how(record)
+        f"{audit_shift.steps() * audit_shift.SIDE_PX * audit_short.LEARNING_RATE:.1f} px, and "
+        f"noise alone would carry it {audit_shift.walk_px():.2f} px (root mean square). "
+        f"{_follows(slopes)} What a network would have from it: with both centres put where the "
+        "pattern's is, the error on shifted test patterns falls by "
+        f"{min(recovered.values()):+.2f} to {max(recovered.values()):+.2f} %, against centres in "
+        "the middle. Short trainings leave open what long ones do. " + how(record)
     )
     rows = [
         {
@@ -70,6 +62,28 @@ def shift(record: Record) -> Finding:
     ]
     measured = {"slopes": slopes, "recovered_percent": recovered, "how": record["how"]}
     return Finding("shift", title, text, rows, measured, test)
+
+
+def _follows(slopes: Sequence[Mapping[str, Any]]) -> str:
+    """Say whether the centre's end moves with the shift."""
+
+    def holds(one: Mapping[str, Any], value: float) -> bool:
+        return one["ci95"][0] <= value <= one["ci95"][1]
+
+    along = [one for one in slopes if one["axis"] == "col"]
+    zero = [one for one in along if holds(one, 0)]
+    follows = [one for one in along if holds(one, 1) and one not in zero]
+    if len(zero) == len(along):
+        conclusion = "so nothing shows that a centre finds the shift."
+    elif follows:
+        conclusion = f"so {len(follows)} of {len(along)} centres find the shift."
+    else:
+        conclusion = "so a centre reacts to the shift without finding it."
+    return (
+        f"{len(zero)} of the {len(along)} slopes along the shift cannot be told from 0 and "
+        f"{len([one for one in along if holds(one, 1)])} cannot be told from 1, which would be a "
+        f"centre that follows; {conclusion}"
+    )
 
 
 def fields(record: Record) -> Finding:
@@ -86,13 +100,12 @@ def fields(record: Record) -> Finding:
     text = (
         "The paper says that 3 x 3 convolutions cannot span the radial extent of a pattern. One "
         "layer cannot; the networks stack many, with strides. What the middle output pixel can "
-        f"depend on by the layers alone is {told}, of the pattern's 32 px: all of it. "
+        f"depend on by the layers alone is {told}; a pattern has 32 px. "
         "(PPN reaches all of it by attention and patches.) What it does depend on is measured by "
         "its derivative with every input pixel, on test patterns: the radius about the middle "
         f"that holds 90 % of the squared derivative is, after training, {effective or 'unknown'}; "
-        f"an even spread would have {found_even():.1f} px. So the convolutional networks look "
-        "less far than they could, which is the milder form of the paper's statement, and a "
-        "number for it. One training each. " + how(record)
+        f"an even spread would have {even_px():.1f} px. {_nearer(trained)}One training each. "
+        + how(record)
     )
     rows = [
         {
@@ -111,7 +124,28 @@ def fields(record: Record) -> Finding:
     return Finding("fields", title, text, rows, {"networks": found, "how": record["how"]}, test)
 
 
-def found_even() -> float:
+def _nearer(trained: Mapping[str, float]) -> str:
+    """Compare the convolutional networks with PPN, where both are there."""
+    networks = [name for name in ("ptychonn", "ptynet", "dpi") if name in trained]
+    if not networks or "ppn" not in trained:
+        return ""
+    nearer = [name for name in networks if trained[name] < trained["ppn"]]
+    text = f"{len(nearer)} of {len(networks)} convolutional networks depend on less than PPN does. "
+    if len(nearer) == len(networks):
+        text += (
+            "So they can span the pattern and, trained, use it less far out: the milder form of "
+            "the paper's statement, with a number. "
+        )
+    without = trained.get("ppn without NLB")
+    if without is not None:
+        text += (
+            f"PPN without its Non-Local branch has {without:.1f} px: its patches and their "
+            "attention span the pattern already. "
+        )
+    return text
+
+
+def even_px() -> float:
     """Return the radius of 90 % of an even spread over the pattern [px]."""
     return audit_fields.radius(np.ones((audit_fields.SIDE_PX, audit_fields.SIDE_PX)))
 
