@@ -108,9 +108,9 @@ def flattened_ssim(scored: Sequence[Mapping[str, Any]]) -> Finding:
         "The table has controlled errors on the 169 test patches of the release, clipped to "
         "[0, 1] as the network's sigmoid does. Against one SSIM per image, flattening moves the "
         f"number by {min(differences):+.1f} to {max(differences):+.1f} points, {_signs(scored)}. "
-        "It also depends on the order of the patches: shuffled, which no image quality can depend on, the "
-        f"same predictions score {min(gains):+.1f} to {max(gains):+.1f} points against the scan's "
-        "order. MSE and PSNR do not depend on it."
+        "It also depends on the order of the patches: shuffled, which no image quality can "
+        f"depend on, the same predictions score {min(gains):+.1f} to {max(gains):+.1f} points "
+        "against the scan's order. MSE and PSNR do not depend on it."
     )
     return Finding(
         "flattened_ssim",
