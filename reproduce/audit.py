@@ -96,7 +96,8 @@ def make(here: Context) -> Output:
     distances, search = _search(here)
     scored, data_findings = _data(here, dataset)
     findings = [search, *findings, *data_findings]
-    figures = _figures(here, measured, polar, distances, scored)
+    chosen = search.measured["selection"]["block"]
+    figures = _figures(here, measured, polar, (distances, chosen), scored)
     return Output(
         audit_finding.markdown(findings),
         figures=figures,
@@ -223,7 +224,7 @@ def _paths(here: Context) -> dict[str, Any]:
     }
 
 
-def _figures(here: Context, measured: Any, polar: Any, distances: Any, scored: Any) -> list[str]:
+def _figures(here: Context, measured: Any, polar: Any, search: Any, scored: Any) -> list[str]:
     from reproduce.parts import audit_figure, audit_measured_figure
 
     out = here.session.out
@@ -237,7 +238,7 @@ def _figures(here: Context, measured: Any, polar: Any, distances: Any, scored: A
         *audit_measured_figure.draw(
             out, {one: _measured(here, one) for one in ("shift", "fields", "poca")}, notes
         ),
-        *audit_figure.search(out, distances, [*notes, *short]),
+        *audit_figure.search(out, search[0], [*notes, *short], search[1]),
     ]
 
 

@@ -13,6 +13,7 @@ from reproduce.parts import (
     audit_dose,
     audit_fields,
     audit_leaks,
+    audit_measured_figure,
     audit_measured_text,
     audit_pilot,
     audit_records,
@@ -137,6 +138,31 @@ def test_receptive_fields_span_the_pattern():
     found = audit_records.results(record)
     assert f"ptynet {found['ptynet']['theoretical_px']} px" in told.text
     assert found["ppn"]["theoretical_px"] is None
+
+
+def test_the_figure_has_a_panel_for_every_record_that_is_there(tmp_path):
+    def end(shift):
+        return {layer: [0.1, shift / 2] for layer in audit_shift.LAYERS}
+
+    scores = {form: n / 10 for n, form in enumerate(audit_pilot.FORMS)}
+    records = {
+        "shift": made_up(
+            "shift", {f"{s} px; seed 0": {"centers_px": [end(s)]} for s in audit_shift.SHIFTS_PX}
+        ),
+        "fields": made_up("fields", {"ppn": {"profile": [0.5, 1.0]}, "dpi": {"run": None}}),
+        "poca": made_up(
+            "poca",
+            {
+                f"{form}; seed {seed}": dict.fromkeys(audit_pilot.METRICS, value * (1 + seed / 9))
+                for form, value in scores.items()
+                for seed in range(3)
+            },
+        ),
+    }
+    assert audit_measured_figure.draw(tmp_path, dict.fromkeys(records), []) == ()
+    made = audit_measured_figure.draw(tmp_path, records, ["made up"])
+    assert made == ("audit-measured.png", "audit-measured.pdf")
+    assert all((tmp_path / name).stat().st_size > 5000 for name in made)
 
 
 # --- does PoCA help? ---
