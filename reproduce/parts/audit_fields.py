@@ -45,7 +45,7 @@ class Span:
     @property
     def whole(self) -> bool:
         """Whether it is the whole image, whatever its size."""
-        return math.isinf(self.low) or math.isinf(self.high)
+        return math.isinf(self.low)
 
     def __or__(self, other: Span) -> Span:
         return Span(min(self.low, other.low), max(self.high, other.high))
@@ -70,7 +70,7 @@ def before(layer: keras.layers.Layer, span: Span) -> Span:
     connected layers) depends on the whole image.
     """
     kind = type(layer).__name__
-    if kind in _POINTWISE:
+    if span.whole or kind in _POINTWISE:
         return span
     if kind == "ZeroPadding2D":
         pad = layer.padding[0][0]
