@@ -109,7 +109,7 @@ def test_a_centre_that_followed_would_be_told():
     # a little noise, so that the fit has a spread
     results = {
         f"{s} px; seed {n}": unit(s + noise)
-        for s in range(4)
+        for s in audit_shift.SHIFTS_PX
         for n, noise in enumerate((-0.01, 0.01))
     }
     told = audit_measured_text.shift(made_up("shift", results))

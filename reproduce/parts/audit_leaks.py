@@ -24,7 +24,7 @@ NAME = "leaks"
 MODEL = "ptynet"
 SEEDS = 3
 PATCHES = 960
-EPOCHS = 15
+EPOCHS = 6
 BATCH = 32
 TESTED = 320
 

@@ -31,8 +31,8 @@ def shift(record: Record) -> Finding:
     test = "test_the_shift_is_told_as_the_record_has_it"
     question = (
         'The paper lets a learned centre "adapt to illumination shifts". Put to the test: '
-        "trainings of `ppn` on patterns moved along the columns by 0 to 3 px, and where the two "
-        "centres end. "
+        f"trainings of `ppn` on patterns moved along the columns by 0 to {max(audit_shift.SHIFTS_PX)} "
+        "px, and where the two centres end. "
     )
     if record is None:
         missing = REMEDY.format(audit_shift.NAME)
