@@ -30,9 +30,9 @@ def shift(record: Record) -> Finding:
     title = "Does the centre follow a shifted pattern?"
     test = "test_the_shift_is_told_as_the_record_has_it"
     question = (
-        'The paper lets a learned centre "adapt to illumination shifts". Put to the test: '
-        f"trainings of `ppn` on patterns moved along the columns by 0 to {max(audit_shift.SHIFTS_PX)} "
-        "px, and where the two centres end. "
+        "The paper says that the learned centre follows shifts of the illumination. Put to the "
+        "test: trainings of `ppn` on patterns moved along the columns by 0 to "
+        f"{max(audit_shift.SHIFTS_PX)} px, and where the two centres end. "
     )
     if record is None:
         missing = REMEDY.format(audit_shift.NAME)
