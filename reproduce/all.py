@@ -43,6 +43,7 @@ EXHIBITS = (
     *(f"fig{number}" for number in range(1, 12)),
     "claims",
     "audit",
+    "refine",
 )
 
 #: Scripts that measure by themselves and have options of their own.
