@@ -46,12 +46,10 @@ def grid(profile: Any, object_name: str, seeds: int | None) -> Any:
 
 def found(here: Context) -> tuple[dict[str, Any] | None, dict[str, Any]]:
     """Return record and fields; make them where they are missing and may be made."""
-    import json
     import time
 
     import numpy as np
 
-    from ppn_tf.errors import RecordError
     from ppn_tf.files import replacing, write_json
     from reproduce.parts import probe_scores
 
@@ -73,6 +71,26 @@ def found(here: Context) -> tuple[dict[str, Any] | None, dict[str, Any]]:
             "environment": here.store.environment(),
         }
         write_json(path, record)
+    return recorded(here)
+
+
+def recorded(here: Context) -> tuple[dict[str, Any] | None, dict[str, Any]]:
+    """Return record and fields, None and nothing where they are not there.
+
+    Raises
+    ------
+    RecordError
+        If they cannot be read.
+    """
+    import json
+
+    import numpy as np
+
+    from ppn_tf.errors import RecordError
+
+    wanted = settings(here.profile.name)
+    folder = here.session.out / "real_probe"
+    path, fields = (folder / f"{wanted.hash}.{ending}" for ending in ("json", "npz"))
     if not path.exists():
         return None, {}
     try:

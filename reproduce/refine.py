@@ -119,9 +119,26 @@ def make(here: Context) -> Output:
 
     chart = measured(here)
     names = refining_figure.draw(here, chart) if chart else ()
-    body = report.body(here, chart, NETWORKS)
+    body = "\n".join([report.body(here, chart, NETWORKS), "", *measured_scan(here)])
     extra = {"measurements": report.document(chart)}
     return Output(body, figures=names, extra=extra, about="networks as starts of ePIE and Eq. (3)")
+
+
+def measured_scan(here: Context) -> list[str]:
+    """Say how refinement goes on scan 247, from the record of reproduce/real_probe.py."""
+    from reproduce import real_probe
+
+    record, _ = real_probe.recorded(here)
+    lines = ["## Scan 247, measured", ""]
+    if record is None:
+        return [*lines, "No record yet: `python reproduce/real_probe.py` makes it.", ""]
+    return [
+        *lines,
+        "Networks trained for this probe on drawn objects (reproduce/real_probe.py). Networks of "
+        "Fig. 5 are no starts here: they are trained on ePIE's object of the same scan.",
+        "",
+        *real_probe.refinement_lines(record),
+    ]
 
 
 EXHIBIT = Exhibit("refine", "Refinement", grid, make)

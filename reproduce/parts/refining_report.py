@@ -59,7 +59,7 @@ def body(here: Any, found: Found, networks: Sequence[str]) -> str:
     if not found:
         return "No measurement yet."
     lines = [*about(here, found, networks)]
-    for objective, title in OBJECTIVES.items():
+    for objective, title in _objectives(found).items():
         for measure, (level, why) in {
             "r": (R_LEVEL, MEASURES["r"]),
             "error": (ERROR_LEVEL, MEASURES["error"]),
@@ -128,7 +128,7 @@ def _rows(found: Found, objective: str, text: Any) -> list[dict[str, str]]:
 def ranking(found: Found) -> list[str]:
     """Say for each objective and measure which start is first, at how many overlaps."""
     lines = []
-    for objective, title in OBJECTIVES.items():
+    for objective, title in _objectives(found).items():
         for measure, level in (("r", R_LEVEL), ("error", ERROR_LEVEL)):
             overlaps = sorted({o for _, name, o in found if name == objective})
             wins: dict[str, int] = {}
@@ -145,6 +145,11 @@ def ranking(found: Found) -> list[str]:
                 f"overlaps: {', '.join(texts)}."
             )
     return lines
+
+
+def _objectives(found: Found) -> dict[str, str]:
+    there = {objective for _, objective, _ in found}
+    return {name: title for name, title in OBJECTIVES.items() if name in there}
 
 
 def _best(found: Found, objective: str, overlap: float, measure: str, level: str) -> list[str]:
@@ -170,7 +175,8 @@ def costs(found: Found) -> list[str]:
     texts = [f"{label(start)} {own:.2f} s" for start, (own, _) in seconds.items() if own > 0]
     iteration = statistics.median(each for _, each in seconds.values())
     return [
-        f"Time, {device}, {100 * overlap:.0f} % overlap: inference and stitching take "
+        f"Time, {device}, beside other work, {100 * overlap:.0f} % overlap: inference and "
+        "stitching take "
         f"{', '.join(texts) or 'nothing, as no network is there'}; one iteration of ePIE, scored, "
         f"{1000 * iteration:.1f} ms. Fewer iterations are not less time where the network takes "
         "longer than the iterations that it saves.",
