@@ -81,6 +81,8 @@ def export(model: keras.Model, path: Path | str) -> str:
                 "SavedModel (a folder name without ending)"
             )
     network = physical(model)
+    # Keras exports to ONNX only what was called before
+    network(np.zeros((1, *model.input_shape[1:]), np.float32))
     path.parent.mkdir(parents=True, exist_ok=True)
     # beside the target, so that renaming stays on one disk
     with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
