@@ -107,10 +107,24 @@ def test_every_weight_gets_a_finite_gradient(models, name):
         outputs = model(patterns(), training=True)
         loss = sum(tf.reduce_mean(tf.square(value - 0.5)) for value in outputs.values())
     gradients = tape.gradient(loss, [weight.value for weight in model.trainable_weights])
+    normalised = biases_before_norm(model)
     for weight, gradient in zip(model.trainable_weights, gradients, strict=True):
         assert gradient is not None, weight.path
         assert np.isfinite(gradient.numpy()).all(), weight.path
-        assert np.any(gradient.numpy()), weight.path
+        # in front of BatchNorm a bias is subtracted again: rounding alone may leave exactly 0
+        if weight.path.split("/")[-2:] not in normalised:
+            assert np.any(gradient.numpy()), weight.path
+
+
+def biases_before_norm(model):
+    return [
+        [item.name, "bias"]
+        for item in model.layers
+        if any(
+            isinstance(node.operation, keras.layers.BatchNormalization)
+            for node in item._outbound_nodes
+        )
+    ]
 
 
 @pytest.mark.parametrize("name", MODULES)
