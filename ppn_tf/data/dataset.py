@@ -164,8 +164,8 @@ class Dataset:
         values = npzfile.read(path, _KEYS)
         if str(values["format"]) != FORMAT:
             raise DataError(
-                f"{path}: expected format {FORMAT}, of a file that Dataset.save wrote, received "
-                f"{str(values['format'])[:80]!r}"
+                f"{path}: expected format {FORMAT}, received {str(values['format'])[:80]}: is it a "
+                "file that Dataset.save wrote?"
             )
         for key in ("grid_shape", "object_shape"):
             if values[key].dtype.kind not in "iuf" or values[key].shape not in ((2,), (0,)):
