@@ -86,9 +86,9 @@ def read_checkpoint(path: Path, model: keras.Model) -> dict[str, Any]:
     names = list(_variables(model))
     try:
         stored = npzfile.read(path)
-        state = json.loads(str(stored.pop("state", "null")))
+        state = json.loads(str(stored.pop("state")))
     # DataError among them, which is a ValueError
-    except (ValueError, RecursionError) as error:
+    except (ValueError, KeyError, RecursionError) as error:
         raise RecordError(
             f"checkpoint {path} cannot be read ({error}): delete it to train from the start"
         ) from error

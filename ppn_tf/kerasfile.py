@@ -168,10 +168,12 @@ def _check_class(path: Path, item: dict[str, Any]) -> None:
     if "class_name" not in item:
         return
     name, module = item["class_name"], item.get("module")
+    registered = item.get("registered_name")
     known = isinstance(name, str) and name not in REFUSED
+    if known and isinstance(registered, str) and ">" in registered and _registered(registered):
+        return
     if known and module is not None:
         known = isinstance(module, str) and _allowed(module, name, item.get("config"))
-    registered = item.get("registered_name")
     if known and registered is not None:
         # "package>name"
         package, mark, _ = str(registered).rpartition(">")
@@ -179,8 +181,16 @@ def _check_class(path: Path, item: dict[str, Any]) -> None:
     if not known:
         raise DataError(
             f"{path}: {CONFIG} names {str(module)[:80]}.{str(name)[:80]}, which is not loaded from "
-            f"a file: expected layers of {' or '.join(PACKAGES)} that run no code of their own"
+            f"a file: expected layers of {' or '.join(PACKAGES)} that run no code of their own, or "
+            "registered ones"
         )
+
+
+def _registered(name: str) -> bool:
+    """Tell whether this process has registered a class: it runs no code that is not here."""
+    import keras
+
+    return keras.saving.get_registered_object(name) is not None
 
 
 def _allowed(module: str, name: str, config: Any) -> bool:

@@ -1,4 +1,4 @@
-"""Files of the run store: the lock of a run, its record, what a killed process left."""
+"""Files of the run store: lock, record, weights, what a kill left, and the commit."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import contextlib
 import fcntl
 import hashlib
 import json
+import os
+import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -140,3 +142,17 @@ def _sha256(path: Path) -> str:
         for block in iter(lambda: stream.read(_BLOCK), b""):
             found.update(block)
     return found.hexdigest()
+
+
+def commit() -> str | None:
+    """Return the commit of the working tree, or $PPN_TF_COMMIT where there is no git."""
+    if "PPN_TF_COMMIT" in os.environ:
+        return os.environ["PPN_TF_COMMIT"]
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        done = subprocess.run(
+            command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()

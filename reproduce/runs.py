@@ -10,8 +10,6 @@ harmless, afterwards.
 from __future__ import annotations
 
 import datetime
-import os
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -29,7 +27,7 @@ from ppn_tf.scaling import Scaling
 from reproduce import added, protocol, record_files
 from reproduce.evaluate import EVALUATION_VERSION, Evaluation
 from reproduce.protocol import Prepared
-from reproduce.record_files import read_record
+from reproduce.record_files import commit, read_record
 from reproduce.specification import RunSpec, digest
 
 
@@ -250,20 +248,6 @@ def without_optimizer(model: keras.Model) -> keras.Model:
     bare = keras.Model.from_config(model.get_config())
     bare.set_weights(model.get_weights())
     return bare
-
-
-def commit() -> str | None:
-    """Return the commit of the working tree, or $PPN_TF_COMMIT where there is no git."""
-    if "PPN_TF_COMMIT" in os.environ:
-        return os.environ["PPN_TF_COMMIT"]
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
-    try:
-        done = subprocess.run(
-            command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return done.stdout.strip()
 
 
 def _fit_trivial(

@@ -41,11 +41,12 @@ def tried():
 class Zygote:
     """Starts children quickly; see zygote.py."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, backend):
+        self.backend = backend
         self._folder = folder
         self._events = {}
         self._count = 0
-        environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
+        environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": backend}
         self._process = subprocess.Popen(
             [sys.executable, HERE / "zygote.py"],
             stdin=subprocess.PIPE,
@@ -138,13 +139,29 @@ class Child:
         return self._stderr.read_text(errors="replace")
 
 
-@pytest.fixture(scope="session")
-def zygote(tmp_path_factory):
-    """The server of children."""
+#: Backend of all children but those of `other_zygote`.
+BACKEND = os.environ.get("KERAS_BACKEND", "tensorflow")
+OTHER = "jax" if BACKEND == "tensorflow" else "tensorflow"
+
+
+def _server(tmp_path_factory, backend):
     folder = tmp_path_factory.mktemp("children")
     for parent in (folder, folder.parent, folder.parent.parent):
         # children that give up their rights write here
         parent.chmod(0o755)
-    server = Zygote(folder)
+    server = Zygote(folder, backend)
     yield server
     server.close()
+
+
+@pytest.fixture(scope="session")
+def zygote(tmp_path_factory):
+    """The server of children."""
+    yield from _server(tmp_path_factory, BACKEND)
+
+
+@pytest.fixture(scope="module")
+def other_zygote(tmp_path_factory):
+    """A server of children that compute on the other backend."""
+    pytest.importorskip(OTHER)
+    yield from _server(tmp_path_factory, OTHER)

@@ -4,18 +4,23 @@ Each announces the phase it enters, so that the test can end it there.
 """
 
 import dataclasses
+import hashlib
 import itertools
 import json
 import multiprocessing
 import os
+import random
 import sys
 import time
 import warnings
 from pathlib import Path
 
+import keras
+import numpy as np
+import psutil
 import test_runs
 
-from ppn_tf import data, files, models, training
+from ppn_tf import data, files, inference, models, training
 from ppn_tf.errors import PpnError
 from ppn_tf.training import TrainingConfig
 from reproduce import (
@@ -186,3 +191,96 @@ def fuzz(say, **where):
 
     warnings.simplefilter("ignore")
     fuzzing.loop(say, **where)
+
+
+def numerics(say, network, policy, batch_size, loss, case, rate=1e-3):
+    """Train two epochs on patterns or targets that are easy to stumble over."""
+    small()
+    keras.config.set_dtype_policy(policy)
+    samples = awkward(case)
+    model = models.create(network, (32, 32, 1))
+    training.seed_weights(0)
+    config = TrainingConfig(2, batch_size=batch_size, loss=loss, learning_rate=rate)
+    try:
+        history = training.train(model, samples, samples, config, seed=0)
+    except PpnError as error:
+        say(event="result", error=type(error).__name__, message=str(error))
+        return
+    patches = inference.predict(model, samples.patterns)
+    say(
+        event="result",
+        losses=[epoch["loss"] for epoch in history],
+        finite=bool(np.isfinite(patches.phase).all() and np.isfinite(patches.amplitude).all()),
+        steps=int(model.optimizer.iterations),
+    )
+
+
+def awkward(case):
+    """Seven samples: with batches of 4 the last one is partial."""
+    rng = np.random.default_rng(0)
+    patterns = rng.poisson(9, (7, 32, 32, 1)).astype(np.float32)
+    targets = rng.random((7, 32, 32, 1)).astype(np.float32)
+    if case == "one dark pattern":
+        patterns[2] = 0
+    elif case == "dark patterns":
+        patterns[:] = 0
+    elif case == "constant targets":
+        targets[:] = 0.5
+    elif case == "targets of zero":
+        targets[:] = 0
+    elif case == "large counts":
+        patterns *= 1e6
+    return training.Samples(patterns, targets, targets)
+
+
+def deterministic(say, folder, disturbed=False, **options):
+    """Make a run in a fresh process; return its digest and those of each random stream."""
+    small()
+    if disturbed:
+        prepare = protocol.prepare
+
+        def drawing(*args):
+            random.random()
+            np.random.random()
+            return prepare(*args)
+
+        protocol.prepare = drawing
+    spec = dataclasses.replace(SPEC, **options)
+    store = runs.RunStore(Path(folder) / "runs", "CPU (test)", deterministic=True)
+    record = store.ensure(spec, progress=False)
+    prepared = protocol.prepare(spec)
+    batches = training.Batches(training.Samples.of(prepared.dataset, prepared.train,
+                               prepared.scaling), 8, spec.seed)  # fmt: skip
+    training.make_repeatable(spec.seed)
+    model = models.create("x", (32, 32, 1))
+    kernel = model.get_layer("conv").kernel
+    # two draws of dropout: its masks differ from one another, and repeat with the seed
+    dropout = next(layer for layer in model.layers if isinstance(layer, keras.layers.Dropout))
+    masks = [dropout(np.ones((1, 64)), training=True) for _ in range(2)]
+    streams = {
+        "noise": prepared.dataset.patterns,
+        "split": prepared.validation,
+        "order": batches[0][0],
+        "initial weights": keras.ops.convert_to_numpy(kernel),
+        "dropout": np.stack([keras.ops.convert_to_numpy(mask) for mask in masks]),
+    }
+    say(
+        event="result",
+        digest=record["results_digest"],
+        streams={name: hashlib.sha256(np.ascontiguousarray(v)).hexdigest()
+                 for name, v in streams.items()},
+    )  # fmt: skip
+
+
+def successive(say, count):
+    """Train again and again in one process; say how much memory it has after each."""
+    small()
+    samples = awkward("")
+    process = psutil.Process()
+    for number in range(count):
+        with training.released():
+            model = models.create("x", (32, 32, 1))
+            training.train(model, samples, samples, TrainingConfig(2, batch_size=4), seed=0)
+            inference.predict(model, samples.patterns)
+            del model
+        say(event="memory", number=number, rss_mib=process.memory_info().rss / 2**20)

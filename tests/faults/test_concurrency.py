@@ -9,7 +9,7 @@ from reproduce.record_files import read_record
 
 
 def test_one_of_two_processes_trains_and_both_have_its_record(zygote, tmp_path, tried):
-    rounds, trained = 2, []
+    rounds, trained = 1, []
     for number in range(rounds):
         folder = tmp_path / str(number)
         pair = [zygote.start("run", folder=str(folder), slow_s=0.05) for _ in range(2)]
