@@ -278,9 +278,7 @@ def successive(say, count):
     samples = awkward("")
     process = psutil.Process()
     for number in range(count):
-        with training.released():
-            model = models.create("x", (32, 32, 1))
-            training.train(model, samples, samples, TrainingConfig(2, batch_size=4), seed=0)
-            inference.predict(model, samples.patterns)
-            del model
+        model = models.create("x", (32, 32, 1))
+        training.train(model, samples, samples, TrainingConfig(2, batch_size=4), seed=0)
+        inference.predict(model, samples.patterns)
         say(event="memory", number=number, rss_mib=process.memory_info().rss / 2**20)
