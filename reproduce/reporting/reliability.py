@@ -23,10 +23,7 @@ def markdown(folder: Path) -> str:
     try:
         record = json.loads((folder / FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return (
-            "Nothing has been recorded yet: run `python reproduce/reliability.py`, with --long in "
-            "full."
-        )
+        return "Nothing has been recorded yet: run `python reproduce/reliability.py`."
     rows = [row for kind, maker in _MAKERS.items() for row in maker(record.get(kind, {}))]
     made = record.get("made", {})
     head = [["tried", "how often", "what came of it"], ["---"] * 3]
