@@ -27,22 +27,12 @@ def wanted(**changes):
     return dataclasses.replace(values, **changes)
 
 
-@pytest.fixture
-def plain(monkeypatch):
-    """One engine is enough here, and this one compiles nothing."""
-    compiled = epie.reconstruct
-    monkeypatch.setattr(
-        epie, "reconstruct", lambda *a, **options: compiled(*a, **options, engine="numpy")
-    )
-    return compiled
-
-
-def test_a_trace_is_one_reconstruction_looked_at_after_every_iteration(scan, plain):
+def test_a_trace_is_one_reconstruction_looked_at_after_every_iteration(scan):
     field, seconds = refining.start_field(scan, None, "flat")
     assert seconds == 0 and (field == 1).all()
     task = refining.task_of(scan, field)
     found = list(refining.trace(task, wanted(), lambda f: refining.object_error(scan, f), 5))
-    whole = plain(
+    whole = epie.reconstruct(
         task.patterns, task.positions_px, task.probe, iterations=3, initial_object=field,
         update_probe=False, seed=5, engine="numpy",
     )  # fmt: skip
@@ -65,7 +55,7 @@ def test_a_scaled_flat_start_fits_the_data(scan):
     assert refinement.fitted_scale(refining.task_of(scan, field)) == pytest.approx(1, abs=1e-5)
 
 
-def test_a_measurement_is_kept_and_read_back(scan, plain, tmp_path):
+def test_a_measurement_is_kept_and_read_back(scan, tmp_path):
     start = refining.start_field(scan, None, "flat")
     calls = []
 

@@ -160,7 +160,7 @@ def refinements(
         scale = refinement.fitted_scale(task)
         task = dataclasses.replace(task, object=(scale * start).astype(np.complex64))
         wanted = Measurement("scan-247", 0.0, name, "", "epie", 0.0, iterations, 1)
-        values = np.array(list(trace(task, wanted, error, 0, update_probe=True)))
+        values = np.array(list(trace(task, wanted, error, 0, update_probe=True, engine="compiled")))
         found[name] = summary([values])
     return found
 

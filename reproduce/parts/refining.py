@@ -123,8 +123,13 @@ def trace(
     error_of: Callable[[np.ndarray], float],
     seed: int,
     update_probe: bool = False,
+    engine: str = "numpy",
 ) -> Iterator[tuple[float, float]]:
-    """Yield R-factor and object error of the start and after every iteration."""
+    """Yield R-factor and object error of the start and after every iteration.
+
+    ePIE's plain loop by default: the scans of the chart are small, and a call for every
+    iteration costs the compiled one more than it saves.
+    """
     yield refinement.r_factor(task), error_of(task.object)
     if wanted.objective == "eq3":
         weights = proximal.weights(
@@ -152,6 +157,7 @@ def trace(
             update_probe=update_probe,
             seed=seed,
             first_iteration=done,
+            engine=engine,
         )
         task = dataclasses.replace(task, object=found.object, probe=found.probe)
         yield refinement.r_factor(task), error_of(task.object)
