@@ -195,7 +195,9 @@ def _step(problem: Problem, measured: np.ndarray, state: State, moving: bool) ->
     moved = obj - here.object_pull / curvature
     if problem.weights.sparsity > 0:
         pixels = probe.shape[-2] * probe.shape[-1]
-        moved = _sparse(moved, problem.weights.sparsity, 2 * pixels * curvature)
+        moved = moved.astype(state.object.dtype)
+        metric = (2 * pixels * curvature).astype(state.object.real.dtype)
+        moved = _sparse(moved, problem.weights.sparsity, metric)
     moved = moved.astype(state.object.dtype)
     if moving:
         there = _sweep(problem, measured, moved, probe)

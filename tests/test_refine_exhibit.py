@@ -31,17 +31,16 @@ def test_a_trace_is_one_reconstruction_looked_at_after_every_iteration(scan):
     field, seconds = refining.start_field(scan, None, "flat")
     assert seconds == 0 and (field == 1).all()
     task = refining.task_of(scan, field)
-    found = list(refining.trace(task, wanted(), lambda f: refining.object_error(scan, f), 5))
+    found = refining.trace(task, wanted(), lambda f: refining.object_error(scan, f), 5)
     whole = epie.reconstruct(
         task.patterns, task.positions_px, task.probe, iterations=3, initial_object=field,
         update_probe=False, seed=5, engine="numpy",
     )  # fmt: skip
     end = dataclasses.replace(task, object=whole.object)
-    assert len(found) == 4 and found[0] == (
-        refinement.r_factor(task),
-        refining.object_error(scan, field),
-    )
-    assert found[3] == (refinement.r_factor(end), refining.object_error(scan, whole.object))
+    for row, one in ((0, task), (3, end)):
+        expected = refinement.r_factor(one), refining.object_error(scan, one.object)
+        assert tuple(found[row]) == expected
+    assert len(found) == 4
 
 
 def test_the_error_forgives_a_factor_and_nothing_else(scan):
@@ -76,7 +75,10 @@ def test_a_measurement_is_kept_and_read_back(scan, tmp_path):
 
 def test_levels():
     values = np.array([0.5, 0.06, 0.05, 0.07, 0.01])
-    assert refining.first(values, 0.05) == 2 and refining.first(values, 0.001) is None
+    at = [0, 1, 2, 5, 10]
+    assert refining.first(values, at, 0.05) == 2 and refining.first(values, at, 0.02) == 10
+    assert refining.first(values, at, 0.001) is None
+    assert refining.marks(27) == [*range(21), 25, 27]
 
 
 def record(firsts, start=0.3, end=0.02):

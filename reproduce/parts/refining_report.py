@@ -88,7 +88,8 @@ def about(here: Any, found: Found, networks: Sequence[str]) -> list[str]:
         "sharp edges and flat parts, which that term favours. 0: the start itself is there.",
         "",
         "R: sum of |calculated - measured modulus| over the sum of the measured, all patterns, "
-        "after the iteration. Error of the object: |c O - T| / |T| over the scanned area, with "
+        "after the iteration; scored after each of the first 20 iterations and every fifth from "
+        "there. Error of the object: |c O - T| / |T| over the scanned area, with "
         "the complex number c that fits best: global phase and scale are taken out, a ramp "
         "cannot occur with a known probe. A small R does not prove a small error: at low overlap "
         "several objects explain the patterns.",
@@ -177,9 +178,9 @@ def costs(found: Found) -> list[str]:
     return [
         f"Time, {device}, beside other work, {100 * overlap:.0f} % overlap: inference and "
         "stitching take "
-        f"{', '.join(texts) or 'nothing, as no network is there'}; one iteration of ePIE (plain loop, scored) "
-        f"{1000 * iteration:.1f} ms. Fewer iterations are not less time where the network takes "
-        "longer than the iterations that it saves.",
+        f"{', '.join(texts) or 'nothing, as no network is there'}; one iteration of ePIE (plain "
+        f"loop, scored) {1000 * iteration:.1f} ms. Fewer iterations are not less "
+        "time where the network takes longer than the iterations that it saves.",
         "",
     ]
 
