@@ -256,7 +256,7 @@ def _sparse(field: np.ndarray, weight: float, metric: np.ndarray) -> np.ndarray:
         primal = field - _spread(ahead) / metric
         new = [_within(a + step * np.diff(primal, axis=i), weight) for i, a in enumerate(ahead)]
         after = (1 + np.sqrt(1 + 4 * momentum**2)) / 2
-        push = (momentum - 1) / after
+        push = float((momentum - 1) / after)
         ahead = [n + push * (n - old) for n, old in zip(new, dual, strict=True)]
         dual, momentum = new, after
     return field - _spread(dual) / metric
