@@ -31,7 +31,7 @@ def test_a_trace_is_one_reconstruction_looked_at_after_every_iteration(scan):
     field, seconds = refining.start_field(scan, None, "flat")
     assert seconds == 0 and (field == 1).all()
     task = refining.task_of(scan, field)
-    found = refining.trace(task, wanted(), lambda f: refining.object_error(scan, f), 5)
+    found = refining.trace(task, wanted(), lambda f: refining.object_error(scan, f), 5, "numpy")
     whole = epie.reconstruct(
         task.patterns, task.positions_px, task.probe, iterations=3, initial_object=field,
         update_probe=False, seed=5, engine="numpy",
@@ -60,7 +60,7 @@ def test_a_measurement_is_kept_and_read_back(scan, tmp_path):
 
     def make(one):
         calls.append(one)
-        return refining.measure(one, scan, start)
+        return refining.measure(one, scan, start, "numpy")
 
     for one in (wanted(), wanted(objective="eq3", sparsity=1e-3)):
         first = iterative.ensure(one, tmp_path, make, {"device": "CPU"})

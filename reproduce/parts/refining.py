@@ -128,11 +128,9 @@ def trace(
     wanted: Measurement,
     error_of: Callable[[np.ndarray], float],
     seed: int,
+    engine: str = "compiled",
 ) -> np.ndarray:
     """Return R-factor and object error of the start and after the iterations of `marks`.
-
-    ePIE's plain loop: the scans of the chart are small, and many short calls cost the
-    compiled one more than it saves.
 
     Returns
     -------
@@ -160,7 +158,7 @@ def trace(
                 update_probe=False,
                 seed=seed,
                 first_iteration=done,
-                engine="numpy",
+                engine=engine,
             )
             task = dataclasses.replace(task, object=found.object)
         done = mark
@@ -168,7 +166,9 @@ def trace(
     return np.array(scores)
 
 
-def measure(wanted: Measurement, scan: Scan, start: tuple[np.ndarray, float]) -> dict[str, Any]:
+def measure(
+    wanted: Measurement, scan: Scan, start: tuple[np.ndarray, float], engine: str = "compiled"
+) -> dict[str, Any]:
     """Follow one start under one objective.
 
     Parameters
@@ -177,6 +177,8 @@ def measure(wanted: Measurement, scan: Scan, start: tuple[np.ndarray, float]) ->
     scan : Scan
     start : (field, seconds)
         From `start_field`.
+    engine : str
+        Of ePIE.
 
     Returns
     -------
@@ -191,7 +193,7 @@ def measure(wanted: Measurement, scan: Scan, start: tuple[np.ndarray, float]) ->
     repeats = wanted.repeats if wanted.objective == "epie" else 1
     began = time.perf_counter()
     traces = [
-        trace(task, wanted, lambda found: object_error(scan, found), seed)
+        trace(task, wanted, lambda found: object_error(scan, found), seed, engine)
         for seed in range(repeats)
     ]
     each = (time.perf_counter() - began) / (repeats * wanted.iterations)

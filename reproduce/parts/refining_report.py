@@ -176,10 +176,10 @@ def costs(found: Found) -> list[str]:
     texts = [f"{label(start)} {own:.2f} s" for start, (own, _) in seconds.items() if own > 0]
     iteration = statistics.median(each for _, each in seconds.values())
     return [
-        f"Time, {device}, beside other work, {100 * overlap:.0f} % overlap: inference and "
+        f"Time, {device}, {100 * overlap:.0f} % overlap: inference and "
         "stitching take "
-        f"{', '.join(texts) or 'nothing, as no network is there'}; one iteration of ePIE (plain "
-        f"loop, scored) {1000 * iteration:.1f} ms. Fewer iterations are not less "
+        f"{', '.join(texts) or 'nothing, as no network is there'}; one iteration of ePIE "
+        f"(compiled, scoring included) {1000 * iteration:.1f} ms. Fewer iterations are not less "
         "time where the network takes longer than the iterations that it saves.",
         "",
     ]
