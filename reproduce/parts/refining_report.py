@@ -68,7 +68,7 @@ def body(here: Any, found: Found, networks: Sequence[str]) -> str:
             lines += [
                 render.aligned(compare.markdown_table(rows(found, objective, measure, level)))
             ]
-        lines += [f"## {title}: error of the object at the start and at the end", ""]
+        lines += [f"## {title}: error of the object at the start and after all iterations", ""]
         lines += [render.aligned(compare.markdown_table(ends(found, objective)))]
     lines += ["## Which start is best", "", *ranking(found), "", *costs(found)]
     return "\n".join(lines)
