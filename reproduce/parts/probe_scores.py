@@ -260,7 +260,9 @@ def recovered(
     last_row = labels.corners_px(scan)[:, 0] + scan.patterns.shape[1]
     margin = (scan.patterns.shape[1] - training.WINDOW_PX) // 2
     kept = np.flatnonzero(last_row - margin <= factor * first_test_row)
-    probe = training.recovered_probe(scan, kept, settings, folder / f"{settings.hash}-probe.npz")
+    checkpoint = folder / f"{settings.hash}-probe.npz"
+    probe = training.recovered_probe(scan, kept, settings, checkpoint)
     with replacing(path) as temporary, temporary.open("wb") as stream:
         np.save(stream, probe)
+    checkpoint.unlink(missing_ok=True)
     return probe
