@@ -8,10 +8,11 @@ Command    python reproduce/audit.py --no-train   (what the records there are ca
 Written    results/audit.{json,md}, results/audit-*.{png,pdf}; runs in results/runs,
            measurements in results/audit
 
-Measurements on networks are short trainings, kept as small records and read from them. The protocol search trains PtychoNN, PtyNet and PPN without its Non-Local
-branch under two input transforms and two jitters, with 3 seeds; until PtychoNN and PtyNet
-have a seed under each of them no block is selected. Every form of the attention is trained
-in the sound block with 5 seeds; meanwhile a pilot answers as far as it can.
+Measurements on networks are short trainings, kept as small records and read from them.
+The protocol search trains PtychoNN, PtyNet and PPN without its Non-Local branch under two
+input transforms and two jitters, with 3 seeds; until PtychoNN and PtyNet have a seed under
+each of them no block is selected. Every form of the attention is trained in the sound block
+with 5 seeds; meanwhile a pilot answers as far as it can.
 """
 
 from __future__ import annotations
@@ -138,6 +139,7 @@ def _network(here: Context, dataset: Any, polar: Any) -> tuple[Any, list[Any]]:
         audit_branch,
         audit_data,
         audit_measured_text,
+        audit_records,
         audit_text,
     )
 
