@@ -11,7 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from ppn_tf import losses
+from ppn_tf import losses, parallel
 from ppn_tf.callbacks import ProgressBar, ResourceMonitor, ResumablePlateau, StopOnNaN
 from ppn_tf.checkpoint import Checkpoint, read_checkpoint
 from ppn_tf.data.dataset import Dataset
@@ -109,10 +109,20 @@ class Batches(keras.utils.PyDataset):
         Seed of the run; methods that share it see the patches in the same order.
     epoch : int
         Number of the first epoch, above 0 where a run resumes.
+    sharing : Sharing, optional
+        Among several devices.
     """
 
-    def __init__(self, samples: Samples, batch_size: int, seed: int, epoch: int = 0) -> None:
+    def __init__(
+        self,
+        samples: Samples,
+        batch_size: int,
+        seed: int,
+        epoch: int = 0,
+        sharing: parallel.Sharing | None = None,
+    ) -> None:
         super().__init__()
+        self._sharing = sharing or parallel.Sharing(1)
         self._samples = samples
         self._batch_size = batch_size
         self._seed = seed
@@ -129,7 +139,7 @@ class Batches(keras.utils.PyDataset):
     def __getitem__(self, index: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Return patterns and targets of one batch."""
         start = index * self._batch_size
-        chosen = self._order[start : start + self._batch_size]
+        chosen = self._sharing.even(self._order[start : start + self._batch_size])
         targets = {name: values[chosen] for name, values in self._samples.targets.items()}
         return self._samples.patterns[chosen], targets
 
@@ -167,6 +177,7 @@ def train(
     checkpoint: Path | None = None,
     label: str | None = None,
     tensorboard: Path | None = None,
+    devices: int = 1,
 ) -> list[dict[str, Any]]:
     """Train `model` in place and return what every epoch gave and cost.
 
@@ -186,6 +197,8 @@ def train(
         Shows a progress bar of this name on standard error.
     tensorboard : Path, optional
         Folder for TensorBoard logs.
+    devices : int
+        How many devices share every batch, see `ppn_tf.parallel`.
 
     Returns
     -------
@@ -198,30 +211,39 @@ def train(
         If the loss stops being finite.
     RecordError
         If the checkpoint cannot be written, or belongs to another network.
+    DeviceError, OptionError
+        For several devices: if they are not there, or cannot share this training.
     """
-    _compile(model, config)
+    sharing = parallel.Sharing(devices)
     plateau, monitor = _plateau(config), ResourceMonitor()
-    epoch = _resume(model, checkpoint, plateau, monitor)
-    batches = Batches(training, config.batch_size, seed, epoch)
-    callbacks: list[keras.callbacks.Callback] = [StopOnNaN(), plateau, monitor]
-    if checkpoint is not None:
-        callbacks.append(Checkpoint(checkpoint, plateau, monitor))
-    if tensorboard is not None:
-        callbacks.append(keras.callbacks.TensorBoard(str(tensorboard)))
     with contextlib.ExitStack() as stack:
+        model = stack.enter_context(parallel.shared(model, devices))
+        _compile(model, config, devices)
+        epoch = _resume(model, checkpoint, plateau, monitor)
+        batches = Batches(training, config.batch_size, seed, epoch, sharing)
+        callbacks: list[keras.callbacks.Callback] = [StopOnNaN(), plateau, monitor]
+        if devices > 1:
+            counts = {"loss": len(training), "val_loss": len(validation)}
+            callbacks.insert(0, parallel.TrueLosses(sharing, counts, config.batch_size))
+        if checkpoint is not None:
+            callbacks.append(Checkpoint(checkpoint, plateau, monitor))
+        if tensorboard is not None:
+            callbacks.append(keras.callbacks.TensorBoard(str(tensorboard)))
         if label is not None:
             bar = ProgressBar(label, config.epochs, len(batches), epoch)
             callbacks.append(bar)
             stack.callback(bar.close)
-        _fit(model, batches, validation, config, callbacks, epoch)
+        _fit(model, batches, validation, config, callbacks, epoch, sharing)
     return monitor.epochs
 
 
-def _compile(model: keras.Model, config: TrainingConfig) -> None:
+def _compile(model: keras.Model, config: TrainingConfig, devices: int = 1) -> None:
     # the two losses are summed: Eq. (12)
     model.compile(
         optimizer=keras.optimizers.Adam(config.learning_rate),
         loss={name: losses.create(config.loss) for name in ("amplitude", "phase")},
+        # XLA cannot add up gradients of several devices on TensorFlow
+        jit_compile="auto" if devices == 1 or keras.backend.backend() == "jax" else False,
     )
 
 
@@ -257,13 +279,13 @@ def _fit(
     config: TrainingConfig,
     callbacks: list[keras.callbacks.Callback],
     epoch: int,
+    sharing: parallel.Sharing,
 ) -> None:
     if epoch >= config.epochs:
         return
     model.fit(
         batches,
-        validation_data=(validation.patterns, validation.targets),
-        validation_batch_size=config.batch_size,
+        **_validation(validation, config.batch_size, sharing),
         initial_epoch=epoch,
         epochs=config.epochs,
         callbacks=callbacks,
@@ -271,3 +293,20 @@ def _fit(
         shuffle=False,
         verbose=0,
     )
+
+
+class _InTurn(Batches):
+    """Batches in the order in which the samples stand."""
+
+    def _start_epoch(self, epoch: int) -> None:
+        self._epoch = epoch
+        self._order = np.arange(len(self._samples))
+
+
+def _validation(validation: Samples, batch_size: int, sharing: parallel.Sharing) -> dict[str, Any]:
+    if sharing.devices == 1:
+        return {
+            "validation_data": (validation.patterns, validation.targets),
+            "validation_batch_size": batch_size,
+        }
+    return {"validation_data": _InTurn(validation, batch_size, 0, 0, sharing)}

@@ -1,0 +1,341 @@
+"""A scan too long for memory: reconstructed chunk by chunk, on one process or a cluster.
+
+Each chunk of patterns becomes a part: the weighted sums of its patches over the rows and
+columns that it covers, written to a file of its own. Parts add up, in any order, to the
+field of the whole scan, which is then written band by band. So no process holds more than
+a chunk and a part, or a band; what is there already is not made again; and a worker that
+is lost loses one chunk.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from ppn_tf import cluster, field_parts, stitching
+from ppn_tf.data.formats import hdf5
+from ppn_tf.errors import ClusterError, DataError, OptionError, RecordError
+from ppn_tf.field_sum import FieldSum
+from ppn_tf.files import write_json
+
+#: Patterns of a chunk: 32 MiB of float32 at 32 x 32 px.
+CHUNK = 8192
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class LongScan:
+    """A scan in an HDF5 file, of which only the positions are in memory.
+
+    Attributes
+    ----------
+    path : Path
+    key : str
+        Data set (N, H, W) of counts, zero frequency at the pixel ``(H // 2, W // 2)``.
+    corners_px : (N, 2) float
+        Row and column of each window's top-left corner on the field.
+    shape : (int, int)
+        Rows and columns of the field [px].
+
+    Raises
+    ------
+    DataError
+        If there is no such data set, or it does not fit the positions.
+    """
+
+    path: Path
+    key: str
+    corners_px: np.ndarray
+    shape: tuple[int, int]
+
+    def __post_init__(self) -> None:
+        with hdf5.opened(Path(self.path)) as file:
+            found = hdf5.dataset(file, self.key)
+            shape = None if found is None else found.shape
+        if shape is None or len(shape) != 3 or np.shape(self.corners_px) != (shape[0], 2):
+            raise DataError(
+                f"{self.path}: expected the key {self.key!r} with patterns (N, H, W) and positions "
+                f"(N, 2), received {shape} and {np.shape(self.corners_px)}"
+            )
+
+    @property
+    def count(self) -> int:
+        """Number of patterns."""
+        return len(self.corners_px)
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """How a long scan is reconstructed.
+
+    Attributes
+    ----------
+    model : str
+        A ``.keras`` file, or the name of a trained network; see `ppn_tf.api.load_model`.
+    chunk : int
+        Patterns of a part.
+    batch_size : int
+        Patterns per step of the network.
+    weights : {"distance", "uniform"}
+        See `ppn_tf.stitching.weights`.
+    """
+
+    model: str
+    chunk: int = CHUNK
+    batch_size: int = 32
+    weights: str = "distance"
+
+    def __post_init__(self) -> None:
+        for name in ("chunk", "batch_size"):
+            if getattr(self, name) < 1:
+                raise OptionError(f"{name} must be at least 1, received {getattr(self, name)}")
+        if self.weights not in stitching.KINDS:
+            raise OptionError(
+                f"weights: expected one of {', '.join(stitching.KINDS)}, received {self.weights!r}"
+            )
+
+
+def reconstruct(
+    scan: LongScan,
+    settings: Settings,
+    output: Path | str,
+    *,
+    scheduler: str | None = None,
+    gpu: bool = False,
+    label: str = "chunks",
+) -> dict[str, Any]:
+    """Reconstruct a long scan to an HDF5 file.
+
+    Interrupted, it goes on where it was when it is called again with the same arguments:
+    finished parts lie in ``OUTPUT.parts`` until the field is written.
+
+    Parameters
+    ----------
+    scan : LongScan
+    settings : Settings
+    output : Path or str
+        Written whole or not at all: ``/object`` (rows, cols) complex64, NaN where no patch
+        lies, and ``/coverage`` (rows, cols) float32, the sum of the weights there.
+    scheduler : str, optional
+        Address of a Dask scheduler whose workers make the parts; they must see the scan,
+        the model and the output under the same paths.
+    gpu : bool
+        Whether a chunk takes one ``GPU`` of a worker that states any.
+    label : str
+        Of the progress bars on standard error.
+
+    Returns
+    -------
+    dict
+        ``patterns``, ``parts``, ``parts_found`` (left by an earlier call),
+        ``reconstruct_seconds``, ``stitch_seconds``.
+
+    Raises
+    ------
+    RecordError
+        If the parts that are there belong to another reconstruction.
+    ClusterError
+        If a worker cannot make a part, or the cluster is lost.
+    DataError, OptionError
+        For patterns that the network does not take, or patches outside the field.
+    """
+    output = Path(output)
+    folder = output.with_name(output.name + ".parts")
+    _same_job(folder, _identity(scan, settings))
+    jobs = list(_jobs(scan, settings, folder))
+    waiting = [job for job in jobs if not Path(job["part"]).exists()]
+    started = time.perf_counter()
+    if scheduler is None:
+        for job in tqdm(waiting, desc=label, unit="chunk"):
+            make_part(job)
+    elif waiting:
+        _distribute(waiting, scheduler, gpu, label)
+    made = time.perf_counter()
+    field_parts.stitch([Path(job["part"]) for job in jobs], scan.shape, output, label)
+    shutil.rmtree(folder)
+    return {
+        "patterns": scan.count,
+        "parts": len(jobs),
+        "parts_found": len(jobs) - len(waiting),
+        "reconstruct_seconds": made - started,
+        "stitch_seconds": time.perf_counter() - made,
+    }
+
+
+def make_part(job: dict[str, Any]) -> dict[str, Any]:
+    """Reconstruct one chunk and write its sums; also what a worker does.
+
+    Parameters
+    ----------
+    job : dict
+        Made by `reconstruct`.
+
+    Returns
+    -------
+    dict
+        ``patterns``, ``seconds`` and ``rss_mib``, the memory of the process.
+    """
+    import psutil
+
+    from ppn_tf import inference
+
+    started = time.perf_counter()
+    model = _model(job["model"], job["model_sha256"])
+    with hdf5.opened(Path(job["path"])) as file:
+        patterns = hdf5.dataset(file, job["key"])[job["start"] : job["stop"]]
+    corners, origin, shape = job["corners_px"], job["origin"], job["shape"]
+    found = inference.infer(model, patterns, batch_size=job["batch_size"])
+    total = FieldSum(shape, stitching.weights(model.input_shape[1:3], job["weights"]), 2)
+    total.add(np.stack([found.amplitude, found.phase], axis=1), corners - origin)
+    field_parts.write(Path(job["part"]), total, origin)
+    return {
+        "patterns": len(patterns),
+        "seconds": time.perf_counter() - started,
+        "rss_mib": psutil.Process().memory_info().rss / 2**20,
+    }
+
+
+@functools.lru_cache(maxsize=1)
+def _model(source: str, sha256: str) -> Any:
+    """Load the network once a process."""
+    if source.endswith(".keras") and _sha256(Path(source)) != sha256:
+        raise DataError(f"{source} is another file here than where the reconstruction began")
+    from ppn_tf import api
+
+    return api.load_model(source)
+
+
+def make_part_on_worker(job: dict[str, Any]) -> dict[str, Any]:
+    """Do `make_part` with the threads of a Dask task.
+
+    Raises
+    ------
+    ClusterError
+        If this machine does not see the scan, or the folder of the parts.
+    """
+    from ppn_tf import fresh_process
+
+    for name in (job["path"], Path(job["part"]).parent):
+        if not Path(name).exists():
+            raise ClusterError(
+                f"the worker does not see {name}: give the scan and the output on a file system "
+                "that all machines share"
+            )
+    os.environ.setdefault("KERAS_BACKEND", job["backend"])
+    _prepared(fresh_process.task_threads(), job["device"])
+    return make_part(job)
+
+
+@functools.lru_cache(maxsize=1)
+def _prepared(threads: int, device: str) -> None:
+    """Set threads and device, once a process: the backend takes them only before its start."""
+    from ppn_tf import devices
+
+    devices.set_threads(threads)
+    devices.select_device(device)
+
+
+def _distribute(jobs: Sequence[dict[str, Any]], scheduler: str, gpu: bool, label: str) -> None:
+    common = {
+        "backend": os.environ.get("KERAS_BACKEND", "tensorflow"),
+        "device": "auto" if gpu else "cpu",
+    }
+    tasks = [
+        cluster.Task(f"chunk-{job['start']:09d}", ({**job, **common},), len(job["corners_px"]))
+        for job in jobs
+    ]
+    failed = {}
+    for task, answer in cluster.outcomes(
+        scheduler, make_part_on_worker, tasks, gpu=gpu, label=label
+    ):
+        if isinstance(answer, Exception):
+            failed[task.name] = answer
+    if failed:
+        name, error = next(iter(failed.items()))
+        raise ClusterError(
+            f"{len(failed)} of {len(tasks)} chunks failed, the others are kept; the first, "
+            f"{name}: {type(error).__name__}: {error}"
+        ) from error
+
+
+def _jobs(scan: LongScan, settings: Settings, folder: Path) -> Iterator[dict[str, Any]]:
+    with hdf5.opened(Path(scan.path)) as file:
+        window = np.array(hdf5.dataset(file, scan.key).shape[1:])
+    for start in range(0, scan.count, settings.chunk):
+        stop = min(start + settings.chunk, scan.count)
+        corners = np.asarray(scan.corners_px[start:stop], dtype=np.float64)
+        # what the part covers; the sums refuse windows that leave the field
+        low = np.maximum(np.floor(corners.min(axis=0)), 0).astype(int)
+        high = np.minimum(np.ceil(corners.max(axis=0)) + window, scan.shape).astype(int)
+        yield {
+            "path": str(Path(scan.path).resolve()),
+            "key": scan.key,
+            "start": start,
+            "stop": stop,
+            "corners_px": corners,
+            "origin": low,
+            "shape": tuple((high - low).tolist()),
+            "part": str((folder / f"part-{start:09d}.npz").resolve()),
+            "model": _source(settings.model),
+            "model_sha256": _sha256_of(settings.model),
+            "batch_size": settings.batch_size,
+            "weights": settings.weights,
+        }
+
+
+def _source(model: str) -> str:
+    return str(Path(model).resolve()) if model.endswith(".keras") else model
+
+
+@functools.lru_cache(maxsize=4)
+def _sha256_of(model: str) -> str:
+    return _sha256(Path(model)) if model.endswith(".keras") else ""
+
+
+def _sha256(path: Path) -> str:
+    if not path.is_file():
+        raise DataError(f"there is no model {path}: check the path")
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _identity(scan: LongScan, settings: Settings) -> dict[str, Any]:
+    """Return what decides the parts, as plain values."""
+    file = Path(scan.path).stat()
+    positions = np.ascontiguousarray(scan.corners_px, dtype=np.float64)
+    return {
+        "path": str(Path(scan.path).resolve()),
+        "bytes": file.st_size,
+        "changed_ns": file.st_mtime_ns,
+        "key": scan.key,
+        "positions_sha256": hashlib.sha256(positions.tobytes()).hexdigest(),
+        "shape": list(scan.shape),
+        "model_sha256": _sha256_of(settings.model),
+        **dataclasses.asdict(settings),
+    }
+
+
+def _same_job(folder: Path, identity: dict[str, Any]) -> None:
+    path = folder / "job.json"
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        write_json(path, identity)
+        return
+    except ValueError:
+        found = {}
+    other = sorted(name for name, value in identity.items() if found.get(name) != value)
+    if other:
+        raise RecordError(
+            f"{folder} holds parts of another reconstruction (other {', '.join(other)}): delete "
+            "the folder, or choose another output"
+        )
