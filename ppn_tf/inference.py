@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 
 import keras
 import numpy as np
 from tqdm import tqdm
 
 from ppn_tf.errors import DataError, OptionError
+from ppn_tf.scaling import Scaling
+
+#: A Keras model prepares its compiled step at its first call, and on JAX keeps its state
+#: aside during every call: neither may happen twice at once.
+_ONE_AT_A_TIME = threading.Lock()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,7 +107,8 @@ def predict(
         if count < batch_size:
             # one shape for all batches: a second one would be compiled again
             batch = np.concatenate([batch, np.repeat(batch[-1:], batch_size - count, axis=0)])
-        out = model.predict_on_batch(batch)
+        with _ONE_AT_A_TIME:
+            out = model.predict_on_batch(batch)
         for name, values in parts.items():
             values.append(np.asarray(out[name], dtype=np.float32)[:count, ..., 0])
     return Patches(*(np.concatenate(parts[name]) for name in ("amplitude", "phase")))
@@ -120,12 +127,27 @@ def infer(
     OptionError
         If the network was created without a scaling.
     """
-    names = {layer.name for layer in model.layers}
-    if not {"amplitude_scaling", "phase_scaling"} <= names:
+    scaling_of(model)
+    scaled = predict(model, patterns, batch_size=batch_size, label=label)
+    amplitude, phase = (model.get_layer(f"{name}_scaling") for name in ("amplitude", "phase"))
+    return Patches(amplitude.to_physical(scaled.amplitude), phase.to_physical(scaled.phase))
+
+
+def scaling_of(model: keras.Model) -> Scaling:
+    """Return the scaling that a network carries.
+
+    Raises
+    ------
+    OptionError
+        If the network was created without one.
+    """
+    wanted = [f"{name}_scaling" for name in ("pattern", "amplitude", "phase")]
+    layers = {layer.name: layer for layer in model.layers}
+    if not set(wanted) <= set(layers):
         raise OptionError(
             f"model {model.name!r} holds no physical scaling: create it with scaling=..., or "
             "use predict for values on the [0, 1] scale"
         )
-    scaled = predict(model, patterns, batch_size=batch_size, label=label)
-    amplitude, phase = (model.get_layer(f"{name}_scaling") for name in ("amplitude", "phase"))
-    return Patches(amplitude.to_physical(scaled.amplitude), phase.to_physical(scaled.phase))
+    pattern, amplitude, phase = (layers[name] for name in wanted)
+    ranges = [(layer.low, layer.high) for layer in (pattern, amplitude, phase)]
+    return Scaling(pattern.transform, *ranges)

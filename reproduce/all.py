@@ -236,7 +236,7 @@ def planned(here: Contexts, specs: Sequence[RunSpec], session: Session) -> str:
         need = schedule.estimate(lack, seconds) if lack else "nothing missing"
         lines.append(f"  {name}: {len(runs) - len(lack)} of {len(runs)} runs there; {need}")
     lines += ["", f"On this device, {session.device_name}: {schedule.estimate(specs, seconds)}"]
-    others = measured_elsewhere(folder, session.device_name)
+    others = schedule.measured_elsewhere(folder, session.device_name)
     for device, known in others.items():
         lines.append(f"On {device}, by its records: {schedule.estimate(specs, known)}")
     if not any("T4" in device for device in (*others, session.device_name)):
@@ -248,32 +248,12 @@ def planned(here: Contexts, specs: Sequence[RunSpec], session: Session) -> str:
     return "\n".join(lines)
 
 
-def measured_elsewhere(folder: Path, device: str) -> dict[str, dict[str, float]]:
-    """Return seconds per step by model for every other device that made a record."""
-    from reproduce import schedule
-    from reproduce.reporting import documents
-
-    models: dict[str, set[str]] = {}
-    for run in documents.read_runs(folder).values():
-        if run.device != device:
-            models.setdefault(run.device, set()).add(run.model)
-    found = {}
-    for name, own in sorted(models.items()):
-        # what speed.json knows was measured on one device only, perhaps another
-        every = schedule.step_seconds(folder, name)
-        known = {model: seconds for model, seconds in every.items() if model in own}
-        if known:
-            found[name] = known
-    return found
-
-
 def produce(here: Contexts, specs: Sequence[RunSpec], session: Session, journal: Journal) -> None:
     """Train the missing runs, refreshing tables on the way, then make every exhibit."""
     from reproduce import schedule, trainings
 
     if specs and session.train:
-        seconds = schedule.measured_steps(session)
-        print(schedule.estimate(specs, seconds), file=sys.stderr)
+        print(schedule.forecast(specs, session), file=sys.stderr)
         for spec, error in trainings.outcomes(specs, session):
             if error is not None:
                 journal.failed(f"run {spec.hash} ({spec.label})", error)

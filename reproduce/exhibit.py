@@ -151,17 +151,16 @@ def produce(exhibit: Exhibit, session: Session) -> None:
     print(f"Profile {here.profile.name}: {here.profile.note}")
     wanted = experiments.most_informative_first(here.grid)
     to_do = schedule.missing(wanted, here.store, session.retrain)
-    seconds = schedule.measured_steps(session)
     if session.plan:
         if to_do:
-            print(schedule.plan(to_do, seconds))
-        print(schedule.estimate(to_do, seconds))
+            print(schedule.plan(to_do, schedule.measured_steps(session)))
+        print(schedule.forecast(to_do, session))
         return
     failures: list[str] = []
     if to_do and session.train:
         if exhibit.refresh and len(to_do) < len(wanted):
             print(write(exhibit, here))
-        print(schedule.estimate(to_do, seconds), file=sys.stderr)
+        print(schedule.forecast(to_do, session), file=sys.stderr)
         failures = train(exhibit, here, to_do)
     print(write(exhibit, here))
     if failures:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ppn_tf import data
-from reproduce.options import Session
+from reproduce.options import ROOT, Session
 from reproduce.runs import RunStore
 from reproduce.specification import RunSpec
 
@@ -19,6 +19,9 @@ T4_PEAK_FLOPS = 8.1e12
 T4_SHARE = 0.25
 STEP_FORWARDS = 3
 BATCH_SIZE = 32
+
+#: Records that come with the repository.
+COMMITTED = ROOT / "results" / "runs"
 
 #: Patches that train where a specification names no number (rows 0-47).
 TRAIN_PATCHES = len(data.TRAIN_ROWS) * 61
@@ -51,7 +54,9 @@ def measured_steps(session: Session) -> dict[str, float]:
     """Return seconds per step on the session's device: its own runs, else the paper's."""
     own = session.out / "runs"
     # a profile's folder lies in that of the paper profile
-    folders = (own,) if session.profile == "paper" else (session.out.parent / "runs", own)
+    paper = () if session.profile == "paper" else (session.out.parent / "runs",)
+    # an output folder of one's own starts empty: the committed records tell the time then
+    folders = (COMMITTED, *paper, own)
     found: dict[str, float] = {}
     for folder in folders:
         found |= step_seconds(folder, session.device_name)
@@ -135,6 +140,44 @@ def estimate(specs: Sequence[RunSpec], seconds: dict[str, float]) -> str:
     if unknown:
         text += f", not counting {', '.join(unknown)} (no measured step here)"
     return text
+
+
+def forecast(specs: Sequence[RunSpec], session: Session) -> str:
+    """Say how long runs will take here and, where a step is not measured here, elsewhere.
+
+    A computer that has made no record yet learns at least what others needed.
+    """
+    lines = [estimate(specs, measured_steps(session))]
+    if "no measured step" in lines[0]:
+        folders = {COMMITTED, store_of(session).folder}
+        others = [measured_elsewhere(folder, session.device_name) for folder in folders]
+        lines += [
+            f"On {device}, by its records: {estimate(specs, known)}"
+            for found in others
+            for device, known in found.items()
+        ]
+    return "\n".join(lines)
+
+
+def measured_elsewhere(folder: Path, device: str) -> dict[str, dict[str, float]]:
+    """Return seconds per step by model for every other device that made a record."""
+    models: dict[str, set[str]] = {}
+    for path in sorted(folder.glob("*/*.json")):
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+            maker, model = record["environment"]["device"], record["spec"]["model"]
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+        if maker != device:
+            models.setdefault(maker, set()).add(model)
+    found = {}
+    for name, own in sorted(models.items()):
+        # what speed.json knows was measured on one device only, perhaps another
+        every = step_seconds(folder, name)
+        known = {model: seconds for model, seconds in every.items() if model in own}
+        if known:
+            found[name] = known
+    return found
 
 
 def plan(specs: Sequence[RunSpec], seconds: dict[str, float]) -> str:

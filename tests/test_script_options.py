@@ -1,6 +1,7 @@
 """What the scripts make of their options, of a missing network and of an interruption."""
 
 import argparse
+import dataclasses
 import json
 import os
 import subprocess
@@ -160,6 +161,27 @@ def test_step_seconds_come_from_records_of_this_device(tmp_path):
     (tmp_path / "speed.json").write_text(json.dumps(speed))
     # the median leaves the compilation of the first epoch out; two steps an epoch
     assert schedule.step_seconds(tmp_path / "runs", "this") == {"ppn": 2.0, "dpi": 0.5}
+
+
+def test_a_device_without_records_learns_the_time_of_others(tmp_path, monkeypatch):
+    folder = tmp_path / "runs" / "a"
+    folder.mkdir(parents=True)
+    record = {
+        "spec": {"model": "ppn", "training": {"batch_size": 32}},
+        "results": {"train_patches": 64},
+        "cost": {"epochs": [{"seconds": 9.0}, {"seconds": 4.0}, {"seconds": 4.0}]},
+        "environment": {"device": "other"},
+    }
+    (folder / "tensorflow.json").write_text(json.dumps(record))
+    monkeypatch.setattr(schedule, "COMMITTED", tmp_path / "runs")
+    session = options.prepare(parsed("--out", str(tmp_path / "mine"), "--gpu", "cpu"))
+    # 870 steps of 2 s; nothing is known of this device
+    assert schedule.forecast([spec()], session).splitlines() == [
+        "1 training to do, for a time unknown: no measured step of ppn here",
+        "On other, by its records: 1 training to do, about 29 min in all",
+    ]
+    same = dataclasses.replace(session, device_name="other")
+    assert schedule.forecast([spec()], same) == "1 training to do, about 29 min in all"
 
 
 def test_parser_is_shared():

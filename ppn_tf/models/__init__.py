@@ -18,10 +18,23 @@ from ppn_tf.models import (
     segformer,
     transunet,
 )
+from ppn_tf.models.files import load_file, save_file
 from ppn_tf.models.spec import ModelSpec
+from ppn_tf.models.trained_models import TRAINED, TrainedModel, load, trained
 from ppn_tf.scaling import Scaling
 
-__all__ = ["ModelSpec", "available", "create", "spec"]
+__all__ = [
+    "TRAINED",
+    "ModelSpec",
+    "TrainedModel",
+    "available",
+    "create",
+    "load",
+    "load_file",
+    "save_file",
+    "spec",
+    "trained",
+]
 
 _SPECS = {
     module.SPEC.name: module.SPEC

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import collections
 import importlib
+import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from reproduce import experiments, schedule
 from reproduce.reporting.gather import Report
@@ -50,8 +52,24 @@ def markdown(report: Report) -> str:
         "Training alone, for all seeds of the paper profile. The first column of hours is from "
         "measured steps; that of the T4 is arithmetic, not measured: three forward passes a step "
         f"at {schedule.T4_SHARE:.0%} of {schedule.T4_PEAK_FLOPS / 1e12:g} TFLOP/s."
+        f"{_memory_and_disk(report.folder / 'runs')}"
     )
     return f"{table}\n\n{note}"
+
+
+def _memory_and_disk(folder: Path) -> str:
+    """Say what the records there needed, from the records and their files."""
+    paths = sorted(folder.glob("*/*.json"))
+    records = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+    peaks = [epoch["peak_rss_mib"] or 0 for record in records for epoch in record["cost"]["epochs"]]
+    if not peaks:
+        return ""
+    # networks and predictions beside them are left out: not every checkout has them
+    largest = max(path.stat().st_size for path in paths) / 1e3
+    return (
+        f" The trainings recorded so far held at most {max(peaks) / 1024:.1f} GiB of memory; a "
+        f"record takes up to {largest:.0f} kB of disk, and its network 4 bytes a parameter."
+    )
 
 
 def _specs(name: str) -> Mapping[str, RunSpec]:
