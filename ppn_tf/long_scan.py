@@ -14,6 +14,8 @@ import functools
 import hashlib
 import json
 import os
+import platform
+import resource
 import shutil
 import time
 from collections.abc import Iterator, Sequence
@@ -138,7 +140,8 @@ def reconstruct(
     -------
     dict
         ``patterns``, ``parts``, ``parts_found`` (left by an earlier call),
-        ``reconstruct_seconds``, ``stitch_seconds``.
+        ``reconstruct_seconds``, ``stitch_seconds``, and ``log``: what `make_part` returned
+        of every part that was made now.
 
     Raises
     ------
@@ -155,11 +158,10 @@ def reconstruct(
     jobs = list(_jobs(scan, settings, folder))
     waiting = [job for job in jobs if not Path(job["part"]).exists()]
     started = time.perf_counter()
-    if scheduler is None:
-        for job in tqdm(waiting, desc=label, unit="chunk"):
-            make_part(job)
-    elif waiting:
-        _distribute(waiting, scheduler, gpu, label)
+    if scheduler is None or not waiting:
+        log = [make_part(job) for job in tqdm(waiting, desc=label, unit="chunk")]
+    else:
+        log = _distribute(waiting, scheduler, gpu, label)
     made = time.perf_counter()
     field_parts.stitch([Path(job["part"]) for job in jobs], scan.shape, output, label)
     shutil.rmtree(folder)
@@ -169,6 +171,7 @@ def reconstruct(
         "parts_found": len(jobs) - len(waiting),
         "reconstruct_seconds": made - started,
         "stitch_seconds": time.perf_counter() - made,
+        "log": log,
     }
 
 
@@ -183,13 +186,12 @@ def make_part(job: dict[str, Any]) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``patterns``, ``seconds`` and ``rss_mib``, the memory of the process.
+        ``patterns``, ``process``, ``begun`` and ``ended`` [s since 1970], and
+        ``peak_rss_mib``, the largest memory that the process ever had.
     """
-    import psutil
-
     from ppn_tf import inference
 
-    started = time.perf_counter()
+    begun = time.time()
     model = _model(job["model"], job["model_sha256"])
     with hdf5.opened(Path(job["path"])) as file:
         patterns = hdf5.dataset(file, job["key"])[job["start"] : job["stop"]]
@@ -200,8 +202,10 @@ def make_part(job: dict[str, Any]) -> dict[str, Any]:
     field_parts.write(Path(job["part"]), total, origin)
     return {
         "patterns": len(patterns),
-        "seconds": time.perf_counter() - started,
-        "rss_mib": psutil.Process().memory_info().rss / 2**20,
+        "process": f"{platform.node()}:{os.getpid()}",
+        "begun": begun,
+        "ended": time.time(),
+        "peak_rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     }
 
 
@@ -245,7 +249,9 @@ def _prepared(threads: int, device: str) -> None:
     devices.select_device(device)
 
 
-def _distribute(jobs: Sequence[dict[str, Any]], scheduler: str, gpu: bool, label: str) -> None:
+def _distribute(
+    jobs: Sequence[dict[str, Any]], scheduler: str, gpu: bool, label: str
+) -> list[dict[str, Any]]:
     common = {
         "backend": os.environ.get("KERAS_BACKEND", "tensorflow"),
         "device": "auto" if gpu else "cpu",
@@ -254,18 +260,21 @@ def _distribute(jobs: Sequence[dict[str, Any]], scheduler: str, gpu: bool, label
         cluster.Task(f"chunk-{job['start']:09d}", ({**job, **common},), len(job["corners_px"]))
         for job in jobs
     ]
-    failed = {}
+    failed, log = {}, []
     for task, answer in cluster.outcomes(
         scheduler, make_part_on_worker, tasks, gpu=gpu, label=label
     ):
         if isinstance(answer, Exception):
             failed[task.name] = answer
+        else:
+            log.append(answer)
     if failed:
         name, error = next(iter(failed.items()))
         raise ClusterError(
             f"{len(failed)} of {len(tasks)} chunks failed, the others are kept; the first, "
             f"{name}: {type(error).__name__}: {error}"
         ) from error
+    return log
 
 
 def _jobs(scan: LongScan, settings: Settings, folder: Path) -> Iterator[dict[str, Any]]:

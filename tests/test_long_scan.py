@@ -6,10 +6,9 @@ import pytest
 
 pytest.importorskip("keras")
 
-from ppn_tf.field_sum import FieldSum  # noqa: E402
-
 from ppn_tf import field_parts, long_scan, models, stitching  # noqa: E402
 from ppn_tf.errors import DataError, OptionError, RecordError  # noqa: E402
+from ppn_tf.field_sum import FieldSum  # noqa: E402
 from ppn_tf.inference import infer  # noqa: E402
 from ppn_tf.long_scan import LongScan, Settings  # noqa: E402
 from ppn_tf.scaling import Scaling  # noqa: E402
