@@ -118,46 +118,40 @@ def reconstruct(
 ) -> dict[str, Any]:
     """Reconstruct a long scan to an HDF5 file.
 
-    Interrupted, it goes on where it was when it is called again with the same arguments:
-    finished parts lie in ``OUTPUT.parts`` until the field is written.
+    Interrupted, it goes on when it is called again with the same arguments: finished parts
+    lie in ``OUTPUT.parts`` until the field is written.
 
     Parameters
     ----------
     scan : LongScan
     settings : Settings
     output : Path or str
-        Written whole or not at all: ``/object`` (rows, cols) complex64, NaN where no patch
-        lies, and ``/coverage`` (rows, cols) float32, the sum of the weights there.
+        See `ppn_tf.field_parts.stitch`.
     scheduler : str, optional
-        Address of a Dask scheduler whose workers make the parts; they must see the scan,
-        the model and the output under the same paths.
+        Of a Dask cluster whose workers see scan, model and output under the same paths.
     gpu : bool
-        Whether a chunk takes one ``GPU`` of a worker that states any.
+        Whether workers use GPUs, and a chunk takes one ``GPU`` where they state any.
     label : str
         Of the progress bars on standard error.
 
     Returns
     -------
     dict
-        ``patterns``, ``parts``, ``parts_found`` (left by an earlier call),
-        ``reconstruct_seconds``, ``stitch_seconds``, and ``log``: what `make_part` returned
-        of every part that was made now.
+        ``patterns``, ``parts``, ``parts_found`` (left by an earlier call), ``seconds``,
+        ``stitch_seconds``, and ``log``: what `make_part` returned of every part made now.
 
     Raises
     ------
     RecordError
         If the parts that are there belong to another reconstruction.
-    ClusterError
-        If a worker cannot make a part, or the cluster is lost.
-    DataError, OptionError
-        For patterns that the network does not take, or patches outside the field.
+    ClusterError, DataError, OptionError
+        Also from workers: patterns that the network does not take, patches outside the field.
     """
-    output = Path(output)
+    started, output = time.perf_counter(), Path(output)
     folder = output.with_name(output.name + ".parts")
     _same_job(folder, _identity(scan, settings))
     jobs = list(_jobs(scan, settings, folder))
     waiting = [job for job in jobs if not Path(job["part"]).exists()]
-    started = time.perf_counter()
     if scheduler is None or not waiting:
         log = [make_part(job) for job in tqdm(waiting, desc=label, unit="chunk")]
     else:
@@ -169,7 +163,7 @@ def reconstruct(
         "patterns": scan.count,
         "parts": len(jobs),
         "parts_found": len(jobs) - len(waiting),
-        "reconstruct_seconds": made - started,
+        "seconds": time.perf_counter() - started,
         "stitch_seconds": time.perf_counter() - made,
         "log": log,
     }

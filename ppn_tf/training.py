@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -191,12 +192,9 @@ def train(
     seed : int
         Decides the order of the batches.
     checkpoint : Path, optional
-        File written after every epoch. If it is there, training goes on after the last
-        epoch it holds, as if it had not been interrupted.
-    label : str, optional
-        Shows a progress bar of this name on standard error.
-    tensorboard : Path, optional
-        Folder for TensorBoard logs.
+        File written after every epoch; if it is there, training goes on after its last one.
+    label, tensorboard : optional
+        Name of a progress bar on standard error; folder for TensorBoard logs.
     devices : int
         How many devices share every batch, see `ppn_tf.parallel`.
 
@@ -212,29 +210,43 @@ def train(
     RecordError
         If the checkpoint cannot be written, or belongs to another network.
     DeviceError, OptionError
-        For several devices: if they are not there, or cannot share this training.
+        If the devices are not there, or cannot share it.
     """
-    sharing = parallel.Sharing(devices)
-    plateau, monitor = _plateau(config), ResourceMonitor()
+    sharing, plateau, monitor = parallel.Sharing(devices), _plateau(config), ResourceMonitor()
     with contextlib.ExitStack() as stack:
         model = stack.enter_context(parallel.shared(model, devices))
         _compile(model, config, devices)
         epoch = _resume(model, checkpoint, plateau, monitor)
         batches = Batches(training, config.batch_size, seed, epoch, sharing)
-        callbacks: list[keras.callbacks.Callback] = [StopOnNaN(), plateau, monitor]
-        if devices > 1:
-            counts = {"loss": len(training), "val_loss": len(validation)}
-            callbacks.insert(0, parallel.TrueLosses(sharing, counts, config.batch_size))
-        if checkpoint is not None:
-            callbacks.append(Checkpoint(checkpoint, plateau, monitor))
-        if tensorboard is not None:
-            callbacks.append(keras.callbacks.TensorBoard(str(tensorboard)))
+        first = _true_losses(training, validation, config, sharing)
+        last = _writers(checkpoint, tensorboard, plateau, monitor)
+        callbacks = [*first, StopOnNaN(), plateau, monitor, *last]
         if label is not None:
             bar = ProgressBar(label, config.epochs, len(batches), epoch)
             callbacks.append(bar)
             stack.callback(bar.close)
         _fit(model, batches, validation, config, callbacks, epoch, sharing)
     return monitor.epochs
+
+
+def _writers(
+    checkpoint: Path | None,
+    tensorboard: Path | None,
+    plateau: ResumablePlateau,
+    monitor: ResourceMonitor,
+) -> Iterator[keras.callbacks.Callback]:
+    if checkpoint is not None:
+        yield Checkpoint(checkpoint, plateau, monitor)
+    if tensorboard is not None:
+        yield keras.callbacks.TensorBoard(str(tensorboard))
+
+
+def _true_losses(
+    training: Samples, validation: Samples, config: TrainingConfig, sharing: parallel.Sharing
+) -> Iterator[keras.callbacks.Callback]:
+    if sharing.devices > 1:
+        counts = {"loss": len(training), "val_loss": len(validation)}
+        yield parallel.TrueLosses(sharing, counts, config.batch_size)
 
 
 def _compile(model: keras.Model, config: TrainingConfig, devices: int = 1) -> None:
