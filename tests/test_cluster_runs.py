@@ -51,6 +51,7 @@ def workers(tmp_path_factory):
     made.close()
 
 
+@pytest.mark.long
 def test_records_are_those_of_a_serial_call(workers, tmp_path):
     runs = [spec("trivial:mean-image"), spec("trivial:constant", 1)]
     serial = session_of(tmp_path / "serial")
@@ -92,6 +93,7 @@ def test_without_a_shared_folder_the_run_is_sent_back(workers, tmp_path):
         store.receive(run, {"x": b""})
 
 
+@pytest.mark.long
 def test_a_refusal_on_a_worker_is_told_and_not_tried_again(workers, tmp_path):
     run = spec("ppn", options=(("decoder", "none"),))
     session = session_of(tmp_path, workers.address)

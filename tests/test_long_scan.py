@@ -114,6 +114,7 @@ def test_what_does_not_fit_is_refused(scan, tmp_path):
         long_scan.reconstruct(small, Settings(str(model)), tmp_path / "out.h5")
 
 
+@pytest.mark.long
 def test_workers_make_the_same_field(scan, whole, tmp_path):
     pytest.importorskip("distributed")
     from local_cluster import Cluster

@@ -69,7 +69,7 @@ print(json.dumps(found))
 """
 
 
-@pytest.fixture(scope="module", params=["tensorflow", "jax"])
+@pytest.fixture(scope="module", params=["tensorflow", pytest.param("jax", marks=pytest.mark.long)])
 def trained(request):
     pytest.importorskip(request.param)
     variables = {"KERAS_BACKEND": request.param, "TF_CPP_MIN_LOG_LEVEL": "3"}
