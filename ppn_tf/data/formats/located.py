@@ -73,8 +73,8 @@ def locate(
     found = ptychodus.read_product(product_path, known, budget, counts, None, False)
     if found["frames"] is not None:
         raise DataError(
-            f"{product_path}: {ptychodus.INDEXES[1:]} changes the order of the patterns: write them "
-            "in the order of the positions, or read the scan whole"
+            f"{product_path}: {ptychodus.INDEXES[1:]} changes the order of the patterns: write "
+            "them in the order of the positions, or read the scan whole"
         )
     corners, pixel = found["positions_px"], found["object_pixel_m"]
     return Located(pattern_path, key, corners - corners.min(axis=0), shape[1:], pixel)
