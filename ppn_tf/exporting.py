@@ -6,13 +6,14 @@ import importlib.util
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import keras
 import numpy as np
 
 from ppn_tf import inference
 from ppn_tf.errors import OptionError, RecordError
+from ppn_tf.layers import PatternScaling
 
 #: Packages that ONNX needs, see the extra ``onnx``.
 ONNX_PACKAGES: Final = ("tf2onnx", "onnx")
@@ -21,8 +22,25 @@ FORMATS: Final = {"": "savedmodel", ".onnx": "onnx"}
 _OUTPUTS: Final = ("amplitude", "phase")
 
 
-def physical(model: keras.Model) -> keras.Model:
+class _LogScaling(keras.layers.Layer):
+    """`PatternScaling` by ``log(1 + x)``: ONNX has no ``log1p``."""
+
+    def __init__(self, scaling: PatternScaling) -> None:
+        super().__init__(name=scaling.name, dtype="float32")
+        self._low, self._high = scaling.low, scaling.high
+
+    def call(self, inputs: Any) -> Any:
+        return (keras.ops.log(1.0 + inputs) - self._low) / (self._high - self._low)
+
+
+def physical(model: keras.Model, onnx: bool = False) -> keras.Model:
     """Return a network whose outputs are object amplitude and phase [rad].
+
+    Parameters
+    ----------
+    model : keras.Model
+    onnx : bool
+        Leave out operations that ONNX does not have.
 
     Raises
     ------
@@ -30,6 +48,10 @@ def physical(model: keras.Model) -> keras.Model:
         If the network carries no scaling.
     """
     scaling = inference.scaling_of(model)
+    if onnx and scaling.transform == "log1p":
+        weights = model.get_weights()
+        model = keras.models.clone_model(model, clone_function=_for_onnx)
+        model.set_weights(weights)
     ranges = {"amplitude": scaling.amplitude_range, "phase": scaling.phase_range_rad}
     inputs = keras.Input(model.input_shape[1:], name="counts")
     scaled = model(inputs)
@@ -38,6 +60,12 @@ def physical(model: keras.Model) -> keras.Model:
         low, high = ranges[name]
         outputs[name] = keras.layers.Rescaling(high - low, offset=low, name=name)(scaled[name])
     return keras.Model(inputs, outputs, name=f"{model.name}_physical")
+
+
+def _for_onnx(layer: keras.layers.Layer) -> keras.layers.Layer:
+    if isinstance(layer, PatternScaling):
+        return _LogScaling(layer)
+    return layer.__class__.from_config(layer.get_config())
 
 
 def export(model: keras.Model, path: Path | str) -> str:
@@ -80,7 +108,7 @@ def export(model: keras.Model, path: Path | str) -> str:
                 f"ONNX needs {' and '.join(missing)}: pip install 'ppn-tf[onnx]', or export a "
                 "SavedModel (a folder name without ending)"
             )
-    network = physical(model)
+    network = physical(model, onnx=form == "onnx")
     # Keras exports to ONNX only what was called before
     network(np.zeros((1, *model.input_shape[1:]), np.float32))
     path.parent.mkdir(parents=True, exist_ok=True)

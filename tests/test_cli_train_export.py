@@ -12,6 +12,7 @@ from ppn_tf import api, cli, exporting, inference, models, training
 from ppn_tf.data import formats
 from ppn_tf.errors import OptionError
 from ppn_tf.models.spec import ModelSpec
+from ppn_tf.scaling import Scaling
 
 
 def small(inputs):
@@ -156,10 +157,33 @@ def test_export_gives_physical_values_in_a_savedmodel(network, tmp_path, capsys)
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".saved")]
 
 
+@pytest.mark.long
 def test_export_of_a_network_with_weights(tmp_path, capsys):
     values = answer(capsys, "export", "ppn-ltem", "-o", tmp_path / "saved")
     # float32, in another order of operations: what the command itself allows
     assert values["largest_difference"] < 1e-3
+
+
+def test_onnx_gets_no_log1p(tmp_path):
+    """The same numbers by another operation."""
+    network = models.create(
+        "ptychonn", (16, 16, 1), scaling=Scaling("log1p", (0, 9), (0, 2), (-1, 1))
+    )
+    counts = np.random.default_rng(0).poisson(30, (2, 16, 16)).astype(np.float32)
+    found = exporting.physical(network, onnx=True)(counts[..., None])
+    expected = inference.infer(network, counts)
+    # float32
+    np.testing.assert_allclose(found["phase"][..., 0], expected.phase, atol=1e-5)
+    np.testing.assert_allclose(found["amplitude"][..., 0], expected.amplitude, atol=1e-5)
+
+
+def test_an_export_that_does_not_run_is_reported(network, tmp_path, capsys, monkeypatch):
+    def broken(path, counts):
+        raise RuntimeError("no such operation")
+
+    monkeypatch.setattr(exporting, "run_exported", broken)
+    message = refused(capsys, "export", network, "-o", tmp_path / "a")
+    assert "cannot be run (RuntimeError: no such operation)" in message
 
 
 def test_export_to_onnx(network, tmp_path, capsys):

@@ -74,7 +74,14 @@ def _difference(model: keras.Model, output: object) -> float | None:
     # from dark to the brightest of training, evenly in the logarithm
     top = np.log1p(reconstruction.brightest_known(model))
     counts = np.expm1(top * np.random.default_rng(0).random(shape)).astype(np.float32)
-    found = exporting.run_exported(str(output), counts)
+    try:
+        found = exporting.run_exported(str(output), counts)
+    # a foreign runtime raises errors of its own
+    except Exception as error:
+        raise RecordError(
+            f"{output} was written but cannot be run ({type(error).__name__}: {error}): do not use "
+            "it; export a SavedModel instead"
+        ) from error
     if found is None:
         return None
     expected = inference.infer(model, counts)
