@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ppn_tf.cli import common, scans
+from ppn_tf.cli import common, long_scans, scans
 from ppn_tf.cli.answer import Answer
 from ppn_tf.errors import DataError, OptionError
 
@@ -61,6 +61,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default="distance",
         help="weight of a patch's pixels where patches overlap (distance: falls from the centre)",
     )
+    long_scans.add_options(parser)
     common.add_device(parser)
 
 
@@ -97,6 +98,8 @@ def run(arguments: argparse.Namespace) -> Answer:
 
     from ppn_tf import api, detector, devices, pictures
 
+    if long_scans.asked(arguments):
+        return long_scans.run(arguments)
     output = common.check_output(arguments, (".h5", ".hdf5", ".npz"))
     if arguments.picture is not None:
         pictures.check_path(arguments.picture)

@@ -7,6 +7,7 @@ its centre. See docs/conventions.md.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,6 +34,28 @@ _DISTANCE, _ENERGY = "detector_object_distance_m", "probe_energy_eV"
 _KEPT_ATTRIBUTES = ("name", "comments", "exposure_time_s", "probe_photon_count")
 _PIXEL = ("pixel_height_m", "pixel_width_m")
 _CENTER = ("center_y_m", "center_x_m")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Located:
+    """A scan whose patterns stay in their file.
+
+    Attributes
+    ----------
+    path : Path
+    key : str
+        Data set of the patterns.
+    corners_px : (N, 2) float64
+        Row and column of each window's corner; the smallest of each axis is 0.
+    window_px : (int, int)
+    object_pixel_m : (float, float)
+    """
+
+    path: Path
+    key: str
+    corners_px: np.ndarray
+    window_px: tuple[int, int]
+    object_pixel_m: tuple[float, float]
 
 
 def matches(file: h5py.File) -> bool:
@@ -97,6 +120,52 @@ def read(
             **details,
         },
     )
+
+
+def locate(
+    path: Path,
+    known: Geometry,
+    budget: memory.Budget,
+    *,
+    product: Path | str | None = None,
+    patterns: Path | str | None = None,
+) -> Located:
+    """Find patterns and positions of the pair, and read no pattern.
+
+    Parameters
+    ----------
+    path, known, budget, product, patterns
+        As for `read`.
+
+    Raises
+    ------
+    DataError
+        As `read` does; and for frames that are not in the order of the positions, or a
+        mask, which would have to be applied.
+    OptionError
+        If a file of the pair is missing, or a pixel size is.
+    """
+    pattern_path, product_path = _pair(path, product, patterns)
+    with hdf5.opened(pattern_path) as file:
+        source = hdf5.first(file, PATTERNS, "patterns")
+        key, shape = source.name, source.shape
+        valid = hdf5.dataset(file, MASK)
+        masked = valid is not None and not hdf5.array(valid, budget).all()
+    if len(shape) != 3 or masked:
+        raise DataError(
+            f"{pattern_path}: expected patterns (N, H, W) without masked pixels, received "
+            f"{shape}{' with a mask' if masked else ''}: repair them, or read the scan whole"
+        )
+    # a stand-in that has the shape and no memory
+    counts = np.broadcast_to(np.float32(0), shape)
+    found = _product(product_path, known, budget, counts, None, False)
+    if found["frames"] is not None:
+        raise DataError(
+            f"{product_path}: {INDEXES[1:]} changes the order of the patterns: write them in the "
+            "order of the positions, or read the scan whole"
+        )
+    corners, pixel = found["positions_px"], found["object_pixel_m"]
+    return Located(pattern_path, key, corners - corners.min(axis=0), shape[1:], pixel)
 
 
 def write(
