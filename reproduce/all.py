@@ -43,10 +43,14 @@ EXHIBITS = (
     *(f"fig{number}" for number in range(1, 12)),
     "claims",
     "audit",
+    "refine",
 )
 
 #: Scripts that measure by themselves and have options of their own.
 MEASUREMENTS = ("speed",)
+
+#: Exhibits that are made where `--only` names them.
+ON_REQUEST = ("real_probe",)
 
 #: Exhibits that only read the runs of others, and never train, whatever else is chosen.
 READERS = ("claims",)
@@ -115,7 +119,7 @@ class Journal:
         failures = {
             name: message
             for name, message in before["failures"].items()
-            if name in REGISTRY and name not in tried
+            if name in (*REGISTRY, *ON_REQUEST) and name not in tried
         }
         made = before["made"] | self.made
         write_json(path, {"made": made, "failures": failures | self.failures})
@@ -174,13 +178,14 @@ def chosen(only: str | None, skip: str | None) -> tuple[str, ...]:
     named = {}
     for option, text in (("--only", only), ("--skip", skip)):
         named[option] = [name.strip() for name in (text or "").split(",") if name.strip()]
-        unknown = [name for name in named[option] if name not in REGISTRY]
+        known = (*REGISTRY, *ON_REQUEST)
+        unknown = [name for name in named[option] if name not in known]
         if unknown:
             raise OptionError(
-                f"{option} expects names of {', '.join(REGISTRY)}; received {', '.join(unknown)}"
+                f"{option} expects names of {', '.join(known)}; received {', '.join(unknown)}"
             )
     kept = named["--only"] or REGISTRY
-    names = tuple(name for name in REGISTRY if name in kept and name not in named["--skip"])
+    names = tuple(name for name in known if name in kept and name not in named["--skip"])
     if not names:
         raise OptionError(f"--only {only} and --skip {skip} leave nothing to run")
     return names

@@ -4,6 +4,7 @@ Claim      None of the paper's. A record made on either backend may answer for a
            number only if the backend is worth less than the seed.
 Command    python reproduce/backends.py                     (on the active backend)
            KERAS_BACKEND=jax python reproduce/backends.py   (on the other)
+           Both with --profile quick --seeds 5 --out results/backends: minutes, not hours
 Written    results/backends.{json,md}; runs in results/runs
 
 PtyNet of Table I, noise-free, the sound block. One seed fixes split and batch order on
@@ -12,6 +13,7 @@ both backends, but not the initial weights: so the runs are two groups, not pair
 
 from __future__ import annotations
 
+import json
 import statistics
 import sys
 from collections.abc import Mapping, Sequence
@@ -30,6 +32,9 @@ MODEL = "ptynet"
 BLOCK = "sound"
 BACKENDS = ("tensorflow", "jax")
 SEEDS = 3
+
+#: Where short trainings on both backends lie, in the folder of the outputs.
+REDUCED = Path("backends") / "quick"
 
 
 def grid(profile: Any, object_name: str, seeds: int | None) -> Any:
@@ -62,7 +67,26 @@ def make(here: Context) -> Output:
             else ["Two runs of each backend are the least: nothing to say yet."]
         ),
     ]
+    lines += _reduced(here)
     return Output("\n".join(lines), extra={"metrics": rows, "runs": _hashes(found)})
+
+
+def _reduced(here: Context) -> list[str]:
+    """Return the comparison of short trainings, where the folder has one and this is not it."""
+    from reproduce import experiments
+
+    path = here.session.out / REDUCED / "backends.json"
+    if here.profile.name != "paper" or not path.exists():
+        return []
+    document = json.loads(path.read_text(encoding="utf-8"))
+    counts = ", ".join(f"{name} {len(runs)}" for name, runs in document["runs"].items())
+    return [
+        "",
+        f"Short trainings of the same network ({experiments.PROFILES['quick'].note}; finished "
+        f"runs: {counts}):",
+        "",
+        *_table(document["metrics"]),
+    ]
 
 
 def records(here: Context) -> dict[str, list[dict[str, Any]]]:

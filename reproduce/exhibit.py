@@ -133,6 +133,9 @@ def context(exhibit: Exhibit, session: Session) -> Context:
     from reproduce import experiments, schedule
 
     profile = dataclasses.replace(experiments.PROFILES[session.profile], added=session.added)
+    if profile.name == "paper":
+        selected = experiments.selected_block(session.out)
+        profile = dataclasses.replace(profile, selected=selected)
     grid = exhibit.grid(profile, session.object_name, session.seeds)
     return Context(session, profile, schedule.store_of(session), grid)
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ppn_tf import trivial
-from ppn_tf.errors import OptionError
+from ppn_tf.errors import OptionError, RecordError
 from ppn_tf.training import TrainingConfig
 from reproduce.specification import RunSpec
 
@@ -36,6 +38,7 @@ SEEDS = {
     "fig7-long": 3,
     "fig10": 1,
     "fig11": 1,
+    "audit": 5,
 }
 
 #: A grid: names (of a block and a condition, mostly) to the runs that they stand for.
@@ -71,12 +74,50 @@ class Block:
 
 
 #: Fixed beforehand. The fourth, "selected", is chosen by the audit from the clean
-#: PtychoNN and PtyNet rows alone, and is absent until the audit has run.
+#: PtychoNN and PtyNet rows alone, and is absent until the audit has chosen.
 BLOCKS = (
     Block("text", "what the paper's text says", "log1p", 3, "rows", "field"),
     Block("release", "what the authors' code does", "linear", 0, "lower-left", "flattened"),
     Block("sound", "no shared pixels, one SSIM per image", "log1p", 0, "gap", "per-image"),
 )
+
+
+#: Name of the fourth, and the exhibit that chooses it.
+SELECTED = "selected"
+_AUDIT = "audit.json"
+
+
+def selected_block(folder: Path) -> Block | None:
+    """Return the block that the audit chose; None before it has.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the outputs, with ``audit.json``.
+
+    Raises
+    ------
+    RecordError
+        If the file cannot be read or names parts that no block has.
+    """
+    file = Path(folder) / _AUDIT
+    if not file.exists():
+        return None
+    try:
+        chosen = json.loads(file.read_text(encoding="utf-8")).get(SELECTED)
+        if not chosen or chosen["block"] is None:
+            return None
+        parts = (chosen[key] for key in ("transform", "jitter_px", "region", "convention"))
+        seeds = ", ".join(map(str, chosen["seeds"]))
+        why = f"nearest to the clean PtychoNN and PtyNet rows, chosen on seeds {seeds}"
+        if chosen["provisional"]:
+            why += ", provisional"
+        return Block(SELECTED, why, *parts)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise RecordError(
+            f"{file} does not say which block is selected ({error!r}): make it again with "
+            "python reproduce/audit.py --no-train"
+        ) from error
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,6 +143,8 @@ class Profile:
         What the profile is, for people.
     added : tuple of Added
         Networks of ``--add-model``.
+    selected : Block or None
+        The block that the audit chose, in Table I alone.
     """
 
     name: str
@@ -113,6 +156,11 @@ class Profile:
     noisy_models: tuple[str, ...]
     note: str
     added: tuple[Added, ...] = ()
+    selected: Block | None = None
+
+    def block(self, name: str) -> Block:
+        """Return a block of Table I by name, the selected one among them."""
+        return self.selected if self.selected and name == self.selected.name else block(name)
 
 
 #: Networks of Table I.
@@ -162,7 +210,9 @@ def seed_count(exhibit: str, profile: Profile, seeds: int | None) -> int:
     return _checked(seeds) or (SEEDS[exhibit] if profile.name == "paper" else 1)
 
 
-def table1(profile: Profile, object_name: str, seeds: int | None = None) -> Grid:
+def table1(
+    profile: Profile, object_name: str, seeds: int | None = None, selected: Block | None = None
+) -> Grid:
     """Return the runs of Table I: (block, condition) to run specifications.
 
     Parameters
@@ -172,6 +222,8 @@ def table1(profile: Profile, object_name: str, seeds: int | None = None) -> Grid
         ``"ltem"`` or ``"stand-in"``.
     seeds : int, optional
         Number of seeds in place of the profile's, in both halves.
+    selected : Block, optional
+        A further block: the one that the audit chose.
 
     Raises
     ------
@@ -180,13 +232,16 @@ def table1(profile: Profile, object_name: str, seeds: int | None = None) -> Grid
     """
     _checked(seeds)
     found: Grid = {}
-    for name in profile.blocks:
+    blocks = {name: block(name) for name in profile.blocks}
+    if selected is not None:
+        blocks[selected.name] = selected
+    for name, protocol in blocks.items():
         for condition in CONDITIONS:
             count = profile.seeds[condition]
             if count:
                 count = seeds or count
             found[name, condition] = [
-                run_spec(model, seed, profile, object_name, block(name), condition=condition)
+                run_spec(model, seed, profile, object_name, protocol, condition=condition)
                 for seed in range(count)
                 for model in (*_networks(profile, condition), *_TRIVIAL)
             ]
@@ -196,7 +251,7 @@ def table1(profile: Profile, object_name: str, seeds: int | None = None) -> Grid
                     seed,
                     profile,
                     object_name,
-                    block(name),
+                    protocol,
                     condition=condition,
                     epochs=added.epochs,
                 )
@@ -276,7 +331,7 @@ def run_spec(
 
 def most_informative_first(grid: Grid) -> list[RunSpec]:
     """Order runs: noise-free before noisy, seed by seed, the leak-free block first."""
-    order = {"sound": 0, "text": 1, "release": 2}
+    order = {"sound": 0, "text": 1, "release": 2, SELECTED: 3}
     ranked = [
         (("noisy" in key, spec.seed, min((order[k] for k in key if k in order), default=0)), spec)
         for key, specs in grid.items()

@@ -13,6 +13,7 @@ first, and the table is written again after every run. Interrupt it at any time.
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -38,7 +39,7 @@ def grid(profile: Any, object_name: str, seeds: int | None) -> Any:
     """Return the runs of Table I."""
     from reproduce import experiments
 
-    return experiments.table1(profile, object_name, seeds)
+    return experiments.table1(profile, object_name, seeds, profile.selected)
 
 
 def make(here: Context) -> Output:
@@ -51,9 +52,10 @@ def make(here: Context) -> Output:
     added = [network.name for network in here.session.added]
     methods = METHODS | dict.fromkeys([*added, *(f"trivial:{n}" for n in trivial.available())])
     for name, condition in here.grid:
-        block = experiments.block(name)
+        block = here.profile.block(name)
         records = tables.by_method(here.found(name, condition))
-        every += tables.cells(records, methods, block, condition, here.profile.name)
+        found = tables.cells(records, methods, block, condition, here.profile.name)
+        every += [_held_out(cell) for cell in found]
         for ppn in ("ppn", "ppn-released"):
             tested += tables.tests(records, (*CNNS, ppn), CNNS, block, condition)
         # families of their own: they leave the corrections of the paper's comparisons alone
@@ -66,8 +68,7 @@ def make(here: Context) -> Output:
         [
             render.aligned(compare.markdown_table(rows)),
             *render.legend(experiments.BLOCKS),
-            "- selected: chosen by the audit from the clean PtychoNN and PtyNet rows; "
-            "not chosen yet",
+            _about(here.profile.selected),
             "- noisy: our noise model `reference` (Poisson at 5e4 photons a pattern and Gaussian "
             "readout of 1 photon), in training and test; the paper's level is not published",
             "- PtyNet's epochs are not stated in the paper: 45, as for PtychoNN",
@@ -76,6 +77,32 @@ def make(here: Context) -> Output:
         ]
     )
     return Output(body, every, rows, extra={"statistics": tested})
+
+
+def _held_out(cell: Any) -> Any:
+    """Take the verdict from the rows that chose the block."""
+    from reproduce import experiments
+    from reproduce.parts import audit_protocol
+
+    chose = cell.method in audit_protocol.CHOOSING and cell.condition == "clean"
+    if cell.block == experiments.SELECTED and chose:
+        return dataclasses.replace(cell, verdict=None)
+    return cell
+
+
+def _about(selected: Any) -> str:
+    """Say what the fourth block is."""
+    from reproduce import render
+
+    if selected is None:
+        return (
+            "- selected: chosen by the audit from the clean PtychoNN and PtyNet rows; "
+            "not chosen yet"
+        )
+    return (
+        f"- selected: {render.describe(selected)}; those two rows chose it and get no verdict "
+        "from it"
+    )
 
 
 EXHIBIT = Exhibit("table1", "Table I", grid, make, refresh=True)

@@ -1,6 +1,8 @@
 """Records of two backends are compared as two groups."""
 
 import dataclasses
+import json
+import types
 
 import pytest
 
@@ -46,3 +48,22 @@ def test_both_backends_train_the_same_runs_of_table_1():
     known = {s.hash for runs in experiments.table1(profile, "ltem").values() for s in runs}
     assert len(specs) == backends.SEEDS
     assert all(dataclasses.replace(spec).hash in known for spec in specs)
+
+
+def test_the_paper_profile_shows_short_trainings_too(tmp_path):
+    same = {"tensorflow": [record(v) for v in (1, 2)], "jax": [record(v) for v in (1.1, 2.1)]}
+    here = types.SimpleNamespace(
+        session=types.SimpleNamespace(out=tmp_path), profile=experiments.PROFILES["paper"]
+    )
+    assert backends._reduced(here) == []
+    path = tmp_path / backends.REDUCED / "backends.json"
+    path.parent.mkdir(parents=True)
+    document = {"metrics": backends.compare(same, BLOCK), "runs": {"tensorflow": ["a", "b"]}}
+    path.write_text(json.dumps(document), encoding="utf-8")
+    text = "\n".join(backends._reduced(here))
+    assert "512 patches, 10 epochs" in text
+    assert "finished runs: tensorflow 2" in text
+    assert "MSE amp" in text
+    # short trainings are shown beside the paper's, never beside themselves
+    here.profile = experiments.PROFILES["quick"]
+    assert backends._reduced(here) == []

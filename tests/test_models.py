@@ -104,6 +104,12 @@ SAVED = [
     ("ppn", "mhsa", "dense", "plain", {}),
     ("ppn", None, "conv", "block", {}),
     ("ppn", "poca", "dense", "fused", {}),
+    *(
+        ("ppn", f"poca-{less}", "conv", "block", {})
+        for less in ("fixed", "no-radial", "no-angular")
+    ),
+    ("ppn-released", "poca-no-radial", "conv", "block", {}),
+    ("ppn-released", "poca-no-angular", "conv", "plain", {}),
     ("ppn-released", "poca", "conv", "auto", {"stem": "tile", "residual": False}),
     ("ppn-released", "mhsa", "dense", "plain", {"stem": "conv3", "residual": True}),
     ("ppn-released", None, "conv", "block", {}),

@@ -346,3 +346,35 @@ def test_refused_input_shapes(shape):
     message = r"PolarCoordinateAttention expects inputs \(B, H, W, C\) with fixed H, W, C, received"
     with pytest.raises(OptionError, match=message):
         PolarCoordinateAttention(2, 8).build(shape)
+
+
+@pytest.mark.parametrize("implementation", ["plain", "block", "fused"])
+def test_without_both_weights_it_is_plain_self_attention(implementation):
+    x = images(8)
+    layer = make(8, radial="none", angular=False, implementation=implementation)
+    plain = PixelSelfAttention(HEADS, WIDTH, implementation="plain")
+    plain.build((None, 8, 8, 3))
+    plain.set_weights([np.array(w) for w in layer.weights if w.name != "center"])
+    # one part left out is another function
+    less = [make(8, implementation=implementation, **part) for part in PARTS]
+    outs = [np.asarray(one(x)) for one in (layer, plain, *less)]
+    # float32: 3e-7 measured
+    assert distance(outs[0], outs[1]) < 1e-5
+    assert all(distance(out, outs[1]) > 1e-3 for out in outs[2:])
+
+
+PARTS = [{}, {"radial": "none"}, {"angular": False}]
+
+
+def test_the_part_left_out_is_the_one_named():
+    layer = make(8, angular=False)
+    weight, _, _ = layer.polar_weights(8, 8)
+    query, key, _ = layer.heads(images(8))
+    q, k = layer.modulate(query, key, 8, 8)
+    np.testing.assert_array_equal(np.asarray(q), np.asarray(query))
+    expected = np.asarray(key) * np.asarray(weight)[:, None]
+    np.testing.assert_allclose(np.asarray(k), expected, rtol=1e-6)
+    ones, _, _ = make(8, radial="none").polar_weights(8, 8)
+    np.testing.assert_array_equal(np.asarray(ones), np.ones(64))
+    again = type(layer).from_config(layer.get_config())
+    assert (again.radial, again.angular) == ("paper", False)

@@ -67,8 +67,17 @@ def read_scan(arguments: argparse.Namespace, name: str = "scan") -> Scan:
         If the file cannot be used.
     """
     from ppn_tf.data import formats
+    from ppn_tf.errors import OptionError
 
-    return formats.read(getattr(arguments, name), **keywords(arguments))
+    given = keywords(arguments)
+    try:
+        return formats.read(getattr(arguments, name), **given)
+    except OptionError as error:
+        # the readers name keywords of Python
+        raise OptionError(
+            f"{error}. On the command line: --flag NAME=VALUE, for example --flag "
+            "zero_frequency=centre; energy, distance and pixel sizes have options of their own"
+        ) from error
 
 
 def keywords(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -288,7 +288,12 @@ def simulate(
         dose is asked for.
     """
     model = noise_model(noise)
-    intensity = diffraction(obj, probe, positions_px)
+    return detected(diffraction(obj, probe, positions_px), model, seed)
+
+
+def detected(intensity: np.ndarray, noise: str | NoiseModel = "none", seed: int = 0) -> np.ndarray:
+    """Turn ideal intensities (N, H, W) into counts; see `simulate`."""
+    model = noise_model(noise)
     if model.coherence < 1:
         blurred = scipy.ndimage.gaussian_filter(
             intensity, (0, COHERENCE_BLUR_PX, COHERENCE_BLUR_PX), mode="wrap"

@@ -151,9 +151,9 @@ def load_object(name: str = "ltem") -> ComplexObject:
         return _stand_in()
     if name in _DRAWINGS:
         grey = _siemens_star() if name == "siemens-star" else _spiral()
-        return _from_grey(name, grey, f"drawn by ppn_tf: {name}")
+        return from_grey(name, grey, f"drawn by ppn_tf: {name}")
     if name in _PHOTOGRAPHS:
-        return _from_grey(name, _photograph(name), f"scikit-image photograph: {name}")
+        return from_grey(name, _photograph(name), f"scikit-image photograph: {name}")
     raise OptionError(f"unknown object {name!r}: expected one of {', '.join(_NAMES)}")
 
 
@@ -284,7 +284,28 @@ def _vortex(side: int) -> np.ndarray:
     return np.stack([cols, -rows]) / radius
 
 
-def _from_grey(name: str, grey: np.ndarray, source: str) -> ComplexObject:
+def from_grey(name: str, grey: np.ndarray, source: str) -> ComplexObject:
+    """Make an object of a picture: its bright half transmits 1, its dark half 0.5.
+
+    The phase follows the grey values, smoothed by 1 px, over `PHASE_RANGE_RAD`.
+
+    Parameters
+    ----------
+    name : str
+    grey : (H, W) real
+    source : str
+        For the provenance.
+
+    Raises
+    ------
+    DataError
+        For another rank, NaN, or a picture without contrast.
+    """
+    grey = np.asarray(grey, dtype=np.float64)
+    if grey.ndim != 2 or grey.size == 0 or not np.isfinite(grey).all():
+        raise DataError(f"{name}: expected a finite grey picture (H, W), received {grey.shape}")
+    if grey.max() == grey.min():
+        raise DataError(f"{name}: the picture is plain (all values {grey.min()})")
     amplitude = np.where(grey >= np.median(grey), AMPLITUDE_RANGE[1], AMPLITUDE_RANGE[0])
     smooth = scipy.ndimage.gaussian_filter(grey, 1.0, mode="nearest")
     return ComplexObject(name, amplitude, _to_range(smooth, PHASE_RANGE_RAD), {"source": source})

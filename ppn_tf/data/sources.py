@@ -169,7 +169,9 @@ def cache_directory() -> Path:
     return Path(pooch.os_cache("ppn_tf"))
 
 
-def fetch(name: str, *, download: bool = True, timeout_s: float = 20) -> Path:
+def fetch(
+    name: str, *, download: bool = True, timeout_s: float = 20, progress: bool = False
+) -> Path:
     """Return the path of a public file whose checksum has been verified.
 
     Parameters
@@ -181,6 +183,8 @@ def fetch(name: str, *, download: bool = True, timeout_s: float = 20) -> Path:
         ``PPN_TF_OFFLINE=1`` forbids it whatever is said here.
     timeout_s : float
         Seconds to wait for the server to connect and between bytes.
+    progress : bool
+        Show a bar on standard error while downloading.
 
     Returns
     -------
@@ -215,10 +219,10 @@ def fetch(name: str, *, download: bool = True, timeout_s: float = 20) -> Path:
         reason = f"the download from {file.url} was not asked for"
     if reason is not None:
         raise SourceMissingError(_missing(file, folder, reason))
-    return _download(file, folder, timeout_s)
+    return _download(file, folder, timeout_s, progress)
 
 
-def _download(file: PublicFile, folder: Path | None, timeout_s: float) -> Path:
+def _download(file: PublicFile, folder: Path | None, timeout_s: float, progress: bool) -> Path:
     target = cache_directory() / file.name
     try:
         path = pooch.retrieve(
@@ -226,7 +230,7 @@ def _download(file: PublicFile, folder: Path | None, timeout_s: float) -> Path:
             known_hash=f"sha256:{file.sha256}",
             fname=target.name,
             path=target.parent,
-            downloader=pooch.HTTPDownloader(timeout=timeout_s),
+            downloader=pooch.HTTPDownloader(timeout=timeout_s, progressbar=progress),
         )
     except requests.RequestException as error:
         reason = f"the download from {file.url} failed ({type(error).__name__}: {error})"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import keras
@@ -12,7 +14,17 @@ from keras import ops
 from ppn_tf.errors import OptionError
 from ppn_tf.layers.attention import attend, choose
 
-RADIAL = ("paper", "released")
+RADIAL = ("paper", "released", "none")
+
+#: Forms of the attention that leave one part of it out, as arguments that differ.
+VARIANTS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+    {
+        "poca": {},
+        "poca-fixed": {"learn_center": False},
+        "poca-no-radial": {"radial": "none"},
+        "poca-no-angular": {"angular": False},
+    }
+)
 
 #: Below this distance (px) a pixel is the centre and its angle is undefined.
 CENTER_RADIUS_PX = 1e-6
@@ -144,10 +156,12 @@ class PolarCoordinateAttention(PixelSelfAttention):
         ``"paper"``: ``w = 1 / (1 + rho)`` with the normalised logarithmic radius
         ``rho = ln(1 + r) / ln(1 + r_max)`` in [0, 1]. ``"released"``: the authors'
         code, ``rho = ln(r + 1e-6) / ln(r_max)``, which has a pole near r = 1 / r_max
-        px and is negative at the centre pixel.
+        px and is negative at the centre pixel. ``"none"``: 1 everywhere.
     learn_center : bool
         If False the centre is a counted weight that gets no gradient, as in the
         authors' code.
+    angular : bool
+        If False the angular weight is 1 everywhere.
 
     Notes
     -----
@@ -172,6 +186,7 @@ class PolarCoordinateAttention(PixelSelfAttention):
         radial: str = "paper",
         learn_center: bool = True,
         implementation: str = "auto",
+        angular: bool = True,
         **kwargs: Any,
     ) -> None:
         super().__init__(num_heads, embed_dim, implementation, **kwargs)
@@ -181,6 +196,7 @@ class PolarCoordinateAttention(PixelSelfAttention):
             )
         self.radial = radial
         self.learn_center = bool(learn_center)
+        self.angular = bool(angular)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Create the projections and the centre."""
@@ -210,6 +226,8 @@ class PolarCoordinateAttention(PixelSelfAttention):
 
     def radial_weight(self, radius_px: Any, height: int, width: int) -> Any:
         """Return the weight of keys at `radius_px` from the centre."""
+        if self.radial == "none":
+            return ops.ones_like(radius_px)
         largest_px = math.hypot(height / 2, width / 2)
         if self.radial == "paper":
             return 1.0 / (1.0 + ops.log1p(radius_px) / math.log1p(largest_px))
@@ -220,8 +238,10 @@ class PolarCoordinateAttention(PixelSelfAttention):
         weight, cosine, sine = (
             ops.cast(ops.expand_dims(x, -1), query.dtype) for x in self.polar_weights(height, width)
         )
-        query = ops.concatenate([query * cosine, query * sine], axis=-1)
         key = key * weight
+        if not self.angular:
+            return query, key
+        query = ops.concatenate([query * cosine, query * sine], axis=-1)
         return query, ops.concatenate([key * cosine, key * sine], axis=-1)
 
     def attended(self, query: Any, key: Any, value: Any, height: int, width: int) -> Any:
@@ -229,11 +249,12 @@ class PolarCoordinateAttention(PixelSelfAttention):
         if choose(self.implementation, height * width) != "plain":
             return super().attended(query, key, value, height, width)
         weight, cosine, sine = self.polar_weights(height, width)
-        angle = ops.arctan2(sine, cosine)
-        angular = ops.cos(ops.expand_dims(angle, 1) - angle)
         logits = ops.matmul(query, ops.transpose(key, (0, 1, 3, 2)))
-        logits = ops.cast(logits, weight.dtype) / math.sqrt(self.key_dim)
-        weights = ops.softmax(logits * weight * angular)
+        logits = ops.cast(logits, weight.dtype) / math.sqrt(self.key_dim) * weight
+        if self.angular:
+            angle = ops.arctan2(sine, cosine)
+            logits = logits * ops.cos(ops.expand_dims(angle, 1) - angle)
+        weights = ops.softmax(logits)
         return ops.matmul(ops.cast(weights, value.dtype), value)
 
     def get_config(self) -> dict[str, Any]:
@@ -242,4 +263,5 @@ class PolarCoordinateAttention(PixelSelfAttention):
             **super().get_config(),
             "radial": self.radial,
             "learn_center": self.learn_center,
+            "angular": self.angular,
         }

@@ -29,7 +29,7 @@ import keras
 
 from ppn_tf.layers.attention import IMPLEMENTATIONS
 from ppn_tf.layers.decoder import decode
-from ppn_tf.layers.poca import PixelSelfAttention, PolarCoordinateAttention
+from ppn_tf.layers.poca import VARIANTS, PixelSelfAttention, PolarCoordinateAttention
 from ppn_tf.layers.vit import PatchExtraction, PositionEmbedding, layer_norm, pre_norm_block
 from ppn_tf.models.spec import ModelSpec
 
@@ -60,7 +60,7 @@ def local_dependencies_branch(x: Any) -> Any:
 
 def nonlocal_coherence_branch(x: Any, kind: str, implementation: str) -> Any:
     """Transformer on pixels with PoCA or MHSA: (B, H, W, 1) -> (B, H, W, D)."""
-    attention = PolarCoordinateAttention if kind == "poca" else PixelSelfAttention
+    attention = PixelSelfAttention if kind == "mhsa" else PolarCoordinateAttention
     z = keras.layers.Conv2D(EMBED_DIM, 3, padding="same", name="nonlocal_stem")(x)
     for index in range(1, NUM_BLOCKS + 1):
         layer = attention(
@@ -68,6 +68,7 @@ def nonlocal_coherence_branch(x: Any, kind: str, implementation: str) -> Any:
             EMBED_DIM,
             implementation=implementation,
             name=f"nonlocal_{index}_attention",
+            **VARIANTS.get(kind, {}),
         )
         z = pre_norm_block(z, layer, mlp_ratio=MLP_RATIO, name=f"nonlocal_{index}")
     return layer_norm(z, "nonlocal_norm")
@@ -87,7 +88,8 @@ def build(
         Scaled patterns; H and W are multiples of 8.
     nonlocal_attention : str or None
         ``"poca"``; ``"mhsa"`` (Table II, "w/ MinN"); None leaves the Non-Local
-        Coherence Branch out (Table II, "w/o NLB").
+        Coherence Branch out (Table II, "w/o NLB"). ``"poca-fixed"``,
+        ``"poca-no-radial"`` and ``"poca-no-angular"`` leave one part of PoCA out.
     decoder : str
         ``"conv"``, or ``"dense"`` (Table II, "w/o D").
     attention_implementation : str
@@ -115,7 +117,7 @@ SPEC = ModelSpec(
     side_multiple=PATCH_PX,
     build=build,
     options={
-        "nonlocal_attention": ("poca", "mhsa", None),
+        "nonlocal_attention": ("poca", "mhsa", None, *tuple(VARIANTS)[1:]),
         "decoder": ("conv", "dense"),
         "attention_implementation": IMPLEMENTATIONS,
     },

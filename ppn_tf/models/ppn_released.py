@@ -15,7 +15,7 @@ import keras
 
 from ppn_tf.layers.attention import IMPLEMENTATIONS
 from ppn_tf.layers.decoder import decode
-from ppn_tf.layers.poca import PixelSelfAttention, PolarCoordinateAttention
+from ppn_tf.layers.poca import VARIANTS, PixelSelfAttention, PolarCoordinateAttention
 from ppn_tf.layers.vit import PatchExtraction, PositionEmbedding, layer_norm
 from ppn_tf.models.spec import ModelSpec
 
@@ -68,13 +68,13 @@ def nonlocal_branch(x: Any, kind: str, residual: bool, implementation: str) -> A
 def _attention(kind: str, implementation: str, name: str) -> keras.layers.Layer:
     if kind == "mhsa":
         return PixelSelfAttention(NUM_HEADS, EMBED_DIM, implementation=implementation, name=name)
+    released = {"radial": "released", "learn_center": False}
     return PolarCoordinateAttention(
         NUM_HEADS,
         EMBED_DIM,
-        radial="released",
-        learn_center=False,
         implementation=implementation,
         name=name,
+        **(released | dict(VARIANTS[kind])),
     )
 
 
@@ -130,7 +130,8 @@ SPEC = ModelSpec(
     max_side=64,
     build=build,
     options={
-        "nonlocal_attention": ("poca", "mhsa", None),
+        # its centre is fixed as it is
+        "nonlocal_attention": ("poca", "mhsa", None, "poca-no-radial", "poca-no-angular"),
         "decoder": ("conv", "dense"),
         "stem": ("tile", "conv3"),
         "residual": (False, True),

@@ -14,13 +14,13 @@ from ppn_tf import complexity, data, models, training
 from ppn_tf.data.dataset import Dataset
 from ppn_tf.layers.scaling import PatternScaling
 from ppn_tf.scaling import Scaling
+from reproduce.parts.audit_short import Fitter
 
 STEPS = (0, 1, 2, 4, 8, 16)
 BATCH = 8
 IMAGES = 8
 SEEDS = 2
 PATCH_PX = 8
-LEARNING_RATE = 1e-3
 
 #: Batches whose gradients of the centre are compared, all at the initial weights.
 GRADIENT_BATCHES = 8
@@ -90,52 +90,22 @@ def images(dataset: Dataset, scaling: Scaling, seed: int, batches: int) -> Image
     return Images(patterns, samples.targets, test)
 
 
-class Trainer:
-    """A network that is trained for a few steps, again and again from other weights.
+class Trainer(Fitter):
+    """A network that is trained for a few steps, and whose branch is looked at.
 
     Parameters
     ----------
     series : Series
-    side_px : int
-        Side of the patterns.
-    eager : bool
-        Take steps without compiling them, which pays for a few steps of small patterns.
+    side_px, eager
+        See `Fitter`.
     """
 
     def __init__(self, series: Series, side_px: int = 32, eager: bool = False) -> None:
+        super().__init__(series.model, series.options, side_px, eager)
         self.series = series
-        self.shape = (side_px, side_px, 1)
-        self.model = models.create(series.model, self.shape, **series.options)
-        self.optimizer = keras.optimizers.Adam(LEARNING_RATE)
-        # XLA would compile longer than these few steps take
-        self.model.compile(
-            self.optimizer,
-            loss={"amplitude": "mse", "phase": "mse"},
-            jit_compile=False,
-            run_eagerly=eager,
-        )
-        self.optimizer.build(self.model.trainable_variables)
         layer = self.model.get_layer(series.branch)
         self._branch = keras.Model(self.model.input, layer.output)
         self._after = keras.Model([self.model.input, layer.output], self.model.output)
-
-    def start(self, seed: int) -> list[np.ndarray]:
-        """Take the initial weights of a seed; return them."""
-        training.make_repeatable(seed)
-        weights = models.create(self.series.model, self.shape, **self.series.options).get_weights()
-        self.restore(weights)
-        return weights
-
-    def restore(self, weights: Sequence[np.ndarray]) -> None:
-        """Take weights, and forget what the optimiser remembers."""
-        self.model.set_weights(weights)
-        for variable in self.optimizer.variables:
-            if "learning_rate" not in variable.path:
-                variable.assign(np.zeros(variable.shape, dtype=variable.dtype))
-
-    def step(self, batch: tuple[np.ndarray, dict[str, np.ndarray]]) -> None:
-        """Take one Adam step."""
-        self.model.train_on_batch(*batch)
 
     def branch(self, patterns: np.ndarray) -> np.ndarray:
         """Return what the branch gives the fusion, (B, H/P, W/P, C)."""

@@ -1,4 +1,4 @@
-"""Findings on data and protocol: search, leaks, metrics, stitching, noise, ePIE's cost."""
+"""Findings on the data: leaks, metrics, stitching, noise, ePIE's cost."""
 
 from __future__ import annotations
 
@@ -6,61 +6,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from reproduce import compare
-from reproduce.parts import audit_protocol
+from reproduce.parts import audit_dose, audit_leaks
+from reproduce.parts.audit_data import RELEASED_NOISE_SD
 from reproduce.parts.audit_finding import Finding
+from reproduce.parts.audit_measured_text import REMEDY, how
+from reproduce.parts.audit_records import results
 
 
-def protocol(
-    distances: Mapping[str, Mapping[str, audit_protocol.Distance]],
-    selection: audit_protocol.Selection,
+def leaks(
+    shared: Sequence[Mapping[str, Any]],
+    scored: Sequence[Mapping[str, Any]],
+    record: Mapping[str, Any] | None = None,
 ) -> Finding:
-    """Show how near each combination comes to the published rows."""
-    rows = []
-    for combination, by_model in distances.items():
-        for model, one in by_model.items():
-            row = {"combination": combination, "network": model, "n": str(one.seeds)}
-            for family in audit_protocol.FAMILIES:
-                value = one.family(family)
-                row[family.upper()] = "" if value is None else f"{value:.2f}"
-            rows.append(row)
-    begun = len({name for name, by_model in distances.items() if by_model})
-    text = (
-        "The paper leaves input transform, jitter, test region and the form of SSIM open to "
-        "reading, and text and release differ in all of them. All "
-        f"{selection.total} combinations are compared with the published noise-free rows of "
-        "PtychoNN and PtyNet; the nearest is the selected block, and every other published row "
-        "is held out from the choice. A distance is (mean over seeds - published) over the "
-        "column's published gap from PPN to the best CNN, root mean square over amplitude and "
-        "phase: at 1 the protocol is worth as much as the published advantage. The choice takes "
-        f"the root mean square over both rows and all six metrics. Selected block: "
-        f"{selection.text}. A combination counts once both networks have "
-        f"{audit_protocol.SEEDS} seeds; {begun} have some runs, and the table shows their "
-        "distances, which choose nothing yet."
-    )
-    missing = (
-        ""
-        if selection.block
-        else "the rest of the trainings of the search (`python reproduce/audit.py --plan`)"
-    )
-    measured = {
-        "selection": vars(selection),
-        "distances": {
-            name: {m: {"seeds": d.seeds, **d.by_metric} for m, d in by_model.items()}
-            for name, by_model in distances.items()
-        },
-    }
-    return Finding(
-        "protocol",
-        "How near each protocol comes to the published CNN rows",
-        text,
-        rows,
-        measured,
-        "test_the_nearest_combination_is_chosen_by_the_two_cnn_rows_alone",
-        missing,
-    )
-
-
-def leaks(shared: Sequence[Mapping[str, Any]], scored: Sequence[Mapping[str, Any]]) -> Finding:
     """Say what test regions share with training, and what runs score in each."""
     rows = [
         {
@@ -95,14 +52,35 @@ def leaks(shared: Sequence[Mapping[str, Any]], scored: Sequence[Mapping[str, Any
             f"`gap`: {told}. The regions differ by their content too, so that these differences "
             "are not the leak's alone."
         )
+    worth = audit_leaks.worth(results(record)) if record else []
+    if record:
+        text += _worth(worth, record)
     return Finding(
         "leaks",
-        "What test regions share with training",
+        "What test regions share with training, and what that is worth",
         text,
         rows,
-        {"shared": list(shared), "scored": list(scored)},
+        {"shared": list(shared), "scored": list(scored), "worth": worth},
         "test_shared_pixels_follow_from_the_raster",
-        "the same networks trained without the rows next to the test region",
+        "" if record else f"what each leak is worth ({REMEDY.format(audit_leaks.NAME)})",
+        audit_leaks.table(worth),
+    )
+
+
+def _worth(worth: Sequence[Mapping[str, Any]], record: Mapping[str, Any]) -> str:
+    by_leak = {one["leak"]: one for one in worth if one["metric"] == "psnr_amplitude"}
+    told = "; ".join(
+        f"{leak}: the gain is {audit_leaks.told(one['shared'])} where something is shared and "
+        f"{audit_leaks.told(one['unshared'])} where nothing is, so that the leak alone is worth "
+        f"{audit_leaks.told(one['leak_alone'])}"
+        for leak, one in by_leak.items()
+    )
+    settings = record["settings"]
+    return (
+        f" To tell them apart, {settings['model']} is trained on {settings['patches']} patches "
+        "with the leak and without it, and tested where pixels are shared and where none are. "
+        f"Amplitude PSNR, mean and 95 % interval over {worth[0]['leak_alone']['n']} paired "
+        f"seeds: {told}. The second table has all metrics. {how(record)}"
     )
 
 
@@ -129,11 +107,10 @@ def flattened_ssim(scored: Sequence[Mapping[str, Any]]) -> Finding:
         "structure enters, and windows run over the ends of image rows and of scan lines. "
         "The table has controlled errors on the 169 test patches of the release, clipped to "
         "[0, 1] as the network's sigmoid does. Against one SSIM per image, flattening moves the "
-        f"number by {min(differences):+.1f} to {max(differences):+.1f} points, up for blur, low "
-        "rank and white noise, down for offsets and smooth errors of each patch. It also "
-        "depends on the order of the patches: shuffled, which no image quality can depend on, the "
-        f"same predictions score {min(gains):+.1f} to {max(gains):+.1f} points against the scan's "
-        "order. MSE and PSNR do not depend on it."
+        f"number by {min(differences):+.1f} to {max(differences):+.1f} points, {_signs(scored)}. "
+        "It also depends on the order of the patches: shuffled, which no image quality can "
+        f"depend on, the same predictions score {min(gains):+.1f} to {max(gains):+.1f} points "
+        "against the scan's order. MSE and PSNR do not depend on it."
     )
     return Finding(
         "flattened_ssim",
@@ -143,6 +120,23 @@ def flattened_ssim(scored: Sequence[Mapping[str, Any]]) -> Finding:
         {"degradations": list(scored)},
         "test_flattened_ssim_depends_on_the_order_of_patches_and_the_others_do_not",
     )
+
+
+def _signs(scored: Sequence[Mapping[str, Any]]) -> str:
+    """Name the degradations that flattening raises and lowers in both channels."""
+    by_name: dict[str, list[float]] = {}
+    for one in scored:
+        difference = one["flattened"] - one["per-image"]
+        by_name.setdefault(one["degradation"], []).append(difference)
+    parts = [
+        f"{word} for {', '.join(names)}"
+        for word, names in (
+            ("up", [name for name, values in by_name.items() if min(values) > 0]),
+            ("down", [name for name, values in by_name.items() if max(values) < 0]),
+        )
+        if names
+    ]
+    return "; ".join(parts) or "in one direction for amplitude and in the other for phase"
 
 
 def stitching(scored: Sequence[Mapping[str, Any]]) -> Finding:
@@ -174,7 +168,9 @@ def stitching(scored: Sequence[Mapping[str, Any]]) -> Finding:
     )
 
 
-def noise(measured: Sequence[Mapping[str, Any]]) -> Finding:
+def noise(
+    measured: Sequence[Mapping[str, Any]], record: Mapping[str, Any] | None = None
+) -> Finding:
     """Say how large the noise is on the networks' inputs."""
     rows = [
         {
@@ -190,24 +186,74 @@ def noise(measured: Sequence[Mapping[str, Any]]) -> Finding:
     text = (
         "The release has functions for noise and calls none of them; they add a Gaussian of "
         "standard deviation 0.01 or Poisson counts, never both, and the paper does not state its "
-        "level. On the raw intensity of the release, whose brightest pixel is 3.9e4, that Gaussian "
-        "is 2.5e-7 of full scale and cannot be seen on a linear input. Our model `reference` has "
+        f"level. {_released_level(measured)}Our model `reference` has "
         "5e4 photons a pattern, Poisson counts and a readout of 1 photon. On a linear input even "
         "it is small; after the logarithm faint pixels count, and it is not. So the published "
         "noisy half says little without its level and its input."
     )
+    lost = _lost(record) if record else []
+    if record:
+        text += _doses(lost, record)
     return Finding(
         "noise",
         "Noise is small or large by input transform and dose",
         text,
         rows,
-        {"noise": list(measured)},
+        {"noise": list(measured), "lost": lost},
         "test_noise_on_the_inputs_follows_from_its_definition",
-        "Table I's noisy half at three doses, and noise in the test alone",
+        ""
+        if record
+        else f"scores by dose, and noise in the test alone ({REMEDY.format(audit_dose.NAME)})",
+        [
+            {
+                "network": one["network"],
+                "noise in": one["where"],
+                "dose": one["dose"],
+                "PSNR amplitude lost (dB)": f"{one['mean']:.2f}",
+                "n": str(len(one["values"])),
+            }
+            for one in lost
+        ],
     )
 
 
-def speed(positions: Mapping[str, int]) -> Finding:
+def _released_level(measured: Sequence[Mapping[str, Any]]) -> str:
+    """Put the released noise in units of the brightest pixel."""
+    released = [
+        one
+        for one in measured
+        if one["noise"].startswith("released") and one["transform"] == "linear"
+    ]
+    if not released:
+        return ""
+    brightest = released[0]["counts_max"]
+    return (
+        f"On the raw intensity of the release, whose brightest pixel is {brightest:.2g}, that "
+        f"Gaussian is {RELEASED_NOISE_SD / brightest:.1e} of full scale and cannot be seen on a "
+        "linear input. "
+    )
+
+
+def _lost(record: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return audit_dose.losses(results(record), "psnr_amplitude")
+
+
+def _doses(lost: Sequence[Mapping[str, Any]], record: Mapping[str, Any]) -> str:
+    at = [one for one in lost if one["dose"] == "reference"]
+    told = "; ".join(
+        f"{one['network']}, noise in {one['where']}: {one['mean']:.2f} dB (n = "
+        f"{len(one['values'])})"
+        for one in at
+    )
+    return (
+        " What it costs, as amplitude PSNR in `gap` without noise less that with it, at "
+        f"5e4 photons a pattern: {told}. The second table has ten times fewer and more photons. "
+        "Noise in the test alone is a sensitivity, not Table I's noisy half, which trains with "
+        f"it. {how(record)}"
+    )
+
+
+def speed(positions: Mapping[str, int], measured: Sequence[Mapping[str, Any]] = ()) -> Finding:
     """Put the published ePIE time in time per position update."""
     paper = compare.load_paper()
     seconds, low, high = (
@@ -229,28 +275,48 @@ def speed(positions: Mapping[str, int]) -> Finding:
         f"At 30 % overlap the paper gives ePIE {seconds:g} s. An iteration updates every position "
         "once, so that the time is iterations x positions x cost of one update, and the table "
         f"has what that cost would be at the paper's {low:g} to {high:g} iterations. One update "
-        "is two Fourier transforms of 32 x 32 px and a few products. Fig. 8 "
-        "(`python reproduce/fig8.py`) measures a compiled ePIE and a plain NumPy loop on one "
-        "machine, next to the network, and the ratio that remains."
+        "is two Fourier transforms of 32 x 32 px and a few products. " + _remains(measured)
     )
     return Finding(
         "speed",
         "What one ePIE update must have cost",
         text,
         rows,
-        {"positions": dict(positions), "ms_per_update": updates},
+        {"positions": dict(positions), "ms_per_update": updates, "measured": list(measured)},
         "test_cost_of_an_epie_update",
+        "" if measured else "times of ePIE at 30 % overlap (`python reproduce/fig8.py`)",
+        [
+            {
+                "device": one["device"],
+                "ePIE": engine,
+                "ms an update": f"{one['ms_per_update'][engine]:.3f}",
+                f"s for {one['iterations']} iterations": f"{one['seconds'][engine]:.2f}",
+                **{
+                    f"times {name}": f"{network['ratio'][engine]:.1f}"
+                    for name, network in one["networks"].items()
+                },
+            }
+            for one in measured
+            for engine in one["seconds"]
+        ],
     )
 
 
-def no_record_yet() -> Finding:
-    """List what the audit asks for and has no runs of."""
-    text = (
-        "Not answered here: the value of each leak by training with and without it; training on "
-        "shifted patterns; the noisy half by dose and noise in the test alone; and whether PoCA "
-        "helps, by the ablations of Table II and variants of the attention in the sound block. "
-        "Table II (`python reproduce/table2.py`) holds the first of these ablations for the "
-        "three forms of the network, with intervals. Nor are the receptive fields of the "
-        "convolutional networks measured yet."
+def _remains(measured: Sequence[Mapping[str, Any]]) -> str:
+    if not measured:
+        return ""
+    one = measured[0]
+    engines = "; ".join(
+        f"{engine} {one['ms_per_update'][engine]:.3f} ms an update" for engine in one["seconds"]
     )
-    return Finding("open", "What needs runs that are not there", text)
+    ratios = "; ".join(
+        f"{name} ({network['weights']}) "
+        + ", ".join(f"{value:.1f} ({engine})" for engine, value in network["ratio"].items())
+        for name, network in one["networks"].items()
+    )
+    return (
+        f"Fig. 8 measures both on one machine ({one['device']}, {one['patterns']} positions, "
+        f"{one['iterations']} iterations): {engines}. Its time over the network's, the ratio "
+        f"that remains of the published 852: {ratios}. The slower the loop around the "
+        "transforms, the larger the ratio."
+    )

@@ -109,8 +109,12 @@ def search(
     out: Path,
     distances: Mapping[str, Mapping[str, audit_protocol.Distance]],
     notes: Sequence[str],
+    selected: str | None = None,
 ) -> tuple[str, ...]:
-    """Draw the distances of the protocol search as a heatmap; nothing without a run."""
+    """Draw the distances of the protocol search as a heatmap; nothing without a run.
+
+    The row of the selected combination has a frame.
+    """
     import matplotlib.pyplot as plt
 
     if not distances:
@@ -135,6 +139,10 @@ def search(
                 axes.text(
                     column, row, f"{value:.1f}", ha="center", va="center", fontsize=6, color=color
                 )
+        if selected in distances:
+            row = list(distances).index(selected)
+            corner, size = (-0.5, row - 0.5), (len(columns), 1)
+            axes.add_patch(plt.Rectangle(corner, *size, fill=False, color="#D55E00", linewidth=2))
         bar = figure.colorbar(picture, ax=axes, extend="max")
         bar.set_label("distance / published gap from PPN to the best CNN")
         return figures.save(figure, out, "audit-search", notes)

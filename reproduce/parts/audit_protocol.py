@@ -119,6 +119,8 @@ class Selection:
     distance, runner_up_distance : float or None
         Root mean square over both rows and all metrics, of the nearest and of the next.
     runner_up : str or None
+    seeds : tuple of int
+        Seeds that every combination has, and that chose.
     """
 
     complete: int
@@ -127,22 +129,69 @@ class Selection:
     distance: float | None = None
     runner_up: str | None = None
     runner_up_distance: float | None = None
+    seeds: tuple[int, ...] = ()
+
+    @property
+    def provisional(self) -> bool:
+        """Whether fewer seeds chose than the search plans."""
+        return len(self.seeds) < SEEDS
 
     @property
     def text(self) -> str:
         """The outcome in a sentence."""
         if self.block is None:
             return f"not chosen: {self.complete} of {self.total} combinations have runs"
+        named = ", ".join(map(str, self.seeds))
         return (
             f"{self.block}, at a distance of {self.distance:.2f}; next is {self.runner_up} "
-            f"at {self.runner_up_distance:.2f}"
+            f"at {self.runner_up_distance:.2f}; chosen on the seed{'s' * (len(self.seeds) > 1)} "
+            f"{named} that all combinations have"
+            + (f" (provisional: fewer than {SEEDS})" if self.provisional else "")
         )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values; with a choice also the parts of the block."""
+        found = dataclasses.asdict(self) | {
+            "seeds": list(self.seeds),
+            "provisional": self.provisional,
+        }
+        chosen = {one.name: one for one in combinations()}.get(self.block)
+        if chosen is not None:
+            parts = dataclasses.asdict(chosen)
+            found |= {k: parts[k] for k in ("transform", "jitter_px", "region", "convention")}
+        return found
+
+
+def totals(
+    distances: Mapping[str, Mapping[str, Distance]],
+    networks: Sequence[str] = CHOOSING,
+    metrics: Sequence[str] = METRICS,
+) -> dict[str, float]:
+    """Return the distance of every combination that has all the networks.
+
+    Parameters
+    ----------
+    distances : mapping
+        Combination to network to its distance.
+    networks, metrics : sequence of str
+        What counts.
+    """
+    return {
+        name: _rms(
+            value
+            for model in networks
+            for metric, value in found[model].by_metric.items()
+            if metric in metrics
+        )
+        for name, found in distances.items()
+        if all(model in found for model in networks)
+    }
 
 
 def select(
     distances: Mapping[str, Mapping[str, Distance]],
     wanted: Sequence[str],
-    seeds: int = SEEDS,
+    seeds: Sequence[int] = tuple(range(SEEDS)),
 ) -> Selection:
     """Choose the combination nearest to the published rows of `CHOOSING`.
 
@@ -152,7 +201,7 @@ def select(
         Combination to network to its distance; networks outside `CHOOSING` are ignored.
     wanted : sequence of str
         All combinations.
-    seeds : int
+    seeds : sequence of int
         Seeds that every network of a combination must have.
 
     Returns
@@ -161,22 +210,114 @@ def select(
         Without a choice until every combination has all its runs: a choice among
         those that happen to be there would not be the rule's.
     """
-    totals = {}
-    for name in wanted:
-        found = distances.get(name, {})
-        if all(model in found and found[model].seeds >= seeds for model in CHOOSING):
-            totals[name] = _rms(
-                value for model in CHOOSING for value in found[model].by_metric.values()
-            )
-    if len(totals) < len(wanted) or len(wanted) < 2:
-        return Selection(len(totals), len(wanted))
-    first, second = sorted(totals, key=totals.get)[:2]
-    return Selection(len(totals), len(wanted), first, totals[first], second, totals[second])
+    ready = {
+        name: found
+        for name, found in distances.items()
+        if name in wanted
+        and seeds
+        and all(model in found and found[model].seeds >= len(seeds) for model in CHOOSING)
+    }
+    if len(ready) < len(wanted) or len(wanted) < 2:
+        return Selection(len(ready), len(wanted))
+    ranked = totals(ready)
+    first, second = sorted(ranked, key=ranked.get)[:2]
+    return Selection(
+        len(ready), len(wanted), first, ranked[first], second, ranked[second], tuple(seeds)
+    )
 
 
-def measure(
-    records: Mapping[tuple[str, int], Mapping[str, Mapping[int, dict[str, Any]]]],
-) -> dict[str, dict[str, Distance]]:
+Records = Mapping[tuple[str, int], Mapping[str, Mapping[int, dict[str, Any]]]]
+
+
+def common_seeds(records: Records) -> tuple[int, ...]:
+    """Return the seeds that both choosing networks have under every input and jitter."""
+    every = [
+        set(records.get(training, {}).get(model, {}))
+        for training in itertools.product(TRANSFORMS, JITTERS_PX)
+        for model in CHOOSING
+    ]
+    return tuple(sorted(set.intersection(*every)))
+
+
+def only(records: Records, seeds: Sequence[int]) -> dict[tuple[str, int], Any]:
+    """Return the records with the given seeds alone of the networks that choose."""
+    return {
+        training: {
+            model: {s: r for s, r in by_seed.items() if model not in CHOOSING or s in seeds}
+            for model, by_seed in by_model.items()
+        }
+        for training, by_model in records.items()
+    }
+
+
+def alternatives(records: Records, seeds: Sequence[int]) -> list[dict[str, Any]]:
+    """Return what each seed, each network and each metric would choose by itself.
+
+    Returns
+    -------
+    list of dict
+        ``by``, ``block``, ``distance``; empty without common seeds.
+    """
+    if not seeds:
+        return []
+    together = measure(only(records, seeds))
+    ways = {f"seed {s} alone": totals(measure(only(records, [s]))) for s in seeds}
+    ways |= {f"{model} alone": totals(together, [model]) for model in CHOOSING}
+    ways |= {
+        f"{family.upper()} alone": totals(
+            together, metrics=[m for m in METRICS if m.startswith(family)]
+        )
+        for family in FAMILIES
+    }
+    found = []
+    for way, ranked in ways.items():
+        first = min(ranked, key=ranked.get)
+        found.append({"by": way, "block": first, "distance": ranked[first]})
+    return found
+
+
+@dataclasses.dataclass(frozen=True)
+class Reach:
+    """Which published cells of the choosing rows can be met, within the column's gap.
+
+    Attributes
+    ----------
+    cells : int
+        Cells of both rows.
+    by_some : int
+        Cells that some combination meets.
+    most : int
+        Cells that one combination meets at once, at most.
+    best : str
+        That combination.
+    """
+
+    cells: int
+    by_some: int
+    most: int
+    best: str
+
+
+def reach(distances: Mapping[str, Mapping[str, Distance]]) -> Reach | None:
+    """Count the published cells that come within one published gap; None without runs."""
+    met = {
+        name: {
+            (model, metric)
+            for model in CHOOSING
+            for metric, value in found[model].by_metric.items()
+            if abs(value) <= 1
+        }
+        for name, found in distances.items()
+        if all(model in found for model in CHOOSING)
+    }
+    if not met:
+        return None
+    best = max(met, key=lambda name: len(met[name]))
+    cells = sum(len(distances[best][model].by_metric) for model in CHOOSING)
+    return Reach(cells, len(set().union(*met.values())), len(met[best]), best)
+
+
+def measure(records: Records) -> dict[str, dict[str, Distance]]:
     """Return the distance of every network under every combination that has a run.
 
     Parameters

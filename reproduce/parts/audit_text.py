@@ -116,8 +116,8 @@ def centre(
         "centred, and what is significant changes axis or sign with the initial weights, so it "
         "is no estimate of a displacement. Adam divides a gradient by its own size, so that "
         "even noise moves the centre by about the learning rate a step. "
-        f"{_paths(paths, side_px)} Whether a centre finds a shift of the pattern is "
-        "put to the test by training on shifted patterns."
+        f"{_paths(paths, side_px)} Whether a centre finds a shift of the pattern is the next "
+        "finding."
     )
     return Finding(
         "centre",
@@ -126,7 +126,6 @@ def centre(
         rows,
         {"gradients": measured["gradients"], "paths": dict(paths)},
         "test_the_released_centre_stays_and_ours_moves",
-        "training on patterns shifted by 0 to 3 px",
     )
 
 
@@ -167,7 +166,8 @@ def radial_weight(
         f"at {polar['pole_px']:.3f} px, and the centre pixel lies on its far side: its weight is "
         f"{polar['centre']:.3f}, where the next pixel has 1. That is {polar['negative_pixels']} "
         f"of 1024 keys, but the one that holds {100 * shares['linear']['centre']:.0f} % of the "
-        "variance over patterns of the linear input (99 % within 3 x 3 px; after the logarithm "
+        f"variance over patterns of the linear input ({100 * shares['linear']['3x3']:.0f} % within "
+        "3 x 3 px; after the logarithm "
         f"{100 * shares['log1p']['centre']:.2f} %). A query that matches this key is turned away "
         "from it: against a weight of 1 its unnormalised attention falls by a factor of "
         f"{factors}. In the repaired release after 16 steps, queries whose unweighted logit with "
@@ -212,10 +212,10 @@ def parameters(counted: Mapping[str, Any]) -> Finding:
         "The sizes of Fig. 10 are float32 parameters, BatchNorm statistics included, in units of "
         f"2^20 bytes: the released graph has {total:,} parameters, {total * 4 / 2**20:.2f} MiB, "
         "which is the printed number, and PtyNet and DPI agree as well. The introduction gives "
-        "the same numbers as millions of parameters; in parameters they are 1.60 and 18.1 "
+        f"the same numbers as millions of parameters; in parameters they are {_millions(counted)} "
         "million. The ratio of the two does not depend on the unit. The network of section III-B "
         "without the fully connected expansion of the release has "
-        f"{counted['ppn'].total:,} parameters, a third of it."
+        f"{counted['ppn'].total:,} parameters, {100 * counted['ppn'].total / total:.0f} % of it."
     )
     return Finding(
         "parameters",
@@ -225,6 +225,11 @@ def parameters(counted: Mapping[str, Any]) -> Finding:
         {name: {"total": one.total, "mib": one.mib} for name, one in counted.items()},
         "test_sizes_are_mebibytes_of_float32",
     )
+
+
+def _millions(counted: Mapping[str, Any]) -> str:
+    names = [name for name in ("ppn-released", "ptychoformer") if name in counted]
+    return " and ".join(f"{counted[name].total / 1e6:.2f}" for name in names)
 
 
 def consistency(findings: Sequence[Any]) -> Finding:

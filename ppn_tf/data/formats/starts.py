@@ -93,30 +93,59 @@ def place(start: Start, scan: Scan) -> tuple[np.ndarray, np.ndarray]:
     DataError
         If the positions of the two do not belong together.
     """
-    count = len(scan.positions_px)
+    whole, shape = grid(scan)
+    centres = corners_px(scan) + np.array(scan.window_px) / 2
+    return onto(start, centres, scan.object_pixel_m, shape), whole
+
+
+def onto(
+    start: Start,
+    centres_px: np.ndarray,
+    pixel_m: tuple[float, float] | None,
+    shape: tuple[int, int],
+) -> np.ndarray:
+    """Bring a start onto another grid on which the same positions are known.
+
+    Parameters
+    ----------
+    start : Start
+    centres_px : (N, 2) float64
+        Centres of the windows on the other grid.
+    pixel_m : (float, float), optional
+        Pixel of that grid [m].
+    shape : (int, int)
+
+    Returns
+    -------
+    (rows, cols) complex64
+        NaN where the start holds nothing.
+
+    Raises
+    ------
+    DataError
+        If the positions of the two do not belong together.
+    """
+    count = len(centres_px)
     if len(start.centres_px) != count:
         raise DataError(
             f"the start was made from {len(start.centres_px)} positions, the scan has {count}: "
             "expected a reconstruction of this scan"
         )
-    corners = corners_px(scan)
-    centres = corners + np.array(scan.window_px) / 2
     ratio = np.ones(2)
-    if start.pixel_m is not None and scan.object_pixel_m is not None:
-        ratio = np.array(scan.object_pixel_m) / np.array(start.pixel_m)
-    offsets = start.centres_px - centres * ratio
+    if start.pixel_m is not None and pixel_m is not None:
+        ratio = np.array(pixel_m) / np.array(start.pixel_m)
+    offsets = start.centres_px - centres_px * ratio
     offset = offsets.mean(axis=0)
     worst = float((np.abs(offsets - offset) / ratio).max())
     if worst > AGREEMENT_PX:
         raise DataError(
             f"the positions of the start differ from those of the scan by up to {worst:.3g} px "
-            f"(start pixel {start.pixel_m} m, scan pixel {scan.object_pixel_m} m): expected a "
+            f"(start pixel {start.pixel_m} m, scan pixel {pixel_m} m): expected a "
             "reconstruction of this scan; state --object-pixel-m where a pixel size is missing"
         )
-    whole, shape = grid(scan)
     if np.abs(ratio - 1).max() < _SAME_PIXEL:
-        return _shifted(start.field, np.round(offset).astype(np.int64), shape), whole
-    return _resampled(start.field, ratio, offset, shape), whole
+        return _shifted(start.field, np.round(offset).astype(np.int64), shape)
+    return _resampled(start.field, ratio, offset, shape)
 
 
 def _shifted(field: np.ndarray, offset: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

@@ -1,0 +1,310 @@
+"""Reconstruct a scan by a trained network: patterns, patches, a stitched complex object.
+
+A network knows the probe, the pixel size and the counts that it was trained with; for
+another instrument, train one first (ppn-tf train). Patterns of another size are refused
+until --crop or --bin says what to do. OUT.h5 is a ptychodus product, OUT.npz an own
+file. Where the scan has a probe, the R-factor says how well the object explains the
+patterns: 0 is perfect, and above about 0.5 nothing was learned from them.
+
+Example:
+  ppn-tf reconstruct chart.npz --model ppn-ltem -o object.npz --picture object.png
+  ppn-tf reconstruct scan_dp.h5 --model own.keras -o product.h5 --crop 64 --bin 2
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ppn_tf.cli import common, scans
+from ppn_tf.cli.answer import Answer
+from ppn_tf.errors import DataError, OptionError
+
+if TYPE_CHECKING:
+    import keras
+    import numpy as np
+
+    from ppn_tf.data.formats import Scan
+    from ppn_tf.detector import Fit
+
+#: Patterns that the R-factor is computed from, evenly over the scan.
+_CHECKED_PATTERNS = 256
+#: Counts within this factor of the training's need no remark.
+_ALIKE = 3.0
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    scans.add_scan(parser)
+    parser.add_argument(
+        "--model", required=True, metavar="M", help="a .keras file, or a released name: ppn-ltem"
+    )
+    common.add_output(parser, "the result: .h5 or .hdf5 (ptychodus product), or .npz")
+    parser.add_argument("--picture", type=Path, metavar="PNG", help="draw the object too")
+    group = add_crop_and_bin(parser)
+    group.add_argument(
+        "--counts",
+        default="raw",
+        metavar="raw|match|F",
+        help="raw (default): as they are; match: scaled so that the brightest pixel is as bright "
+        "as in training; a number: multiplied by it",
+    )
+    parser.add_argument("--batch-size", type=int, default=32, help="patterns per step (32)")
+    parser.add_argument(
+        "--weights",
+        choices=("distance", "uniform"),
+        default="distance",
+        help="weight of a patch's pixels where patches overlap (distance: falls from the centre)",
+    )
+    common.add_device(parser)
+
+
+def add_crop_and_bin(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    """Add ``--crop`` and ``--bin``; returns their group."""
+    group = parser.add_argument_group("how patterns are made to fit the network")
+    group.add_argument(
+        "--crop",
+        type=int,
+        nargs="+",
+        metavar="PX",
+        help="keep so many detector pixels around zero frequency (one value, or height and "
+        "width): same window, larger object pixels",
+    )
+    group.add_argument(
+        "--bin",
+        type=int,
+        default=1,
+        metavar="B",
+        help="then sum blocks of B x B detector pixels: same object pixels, smaller window (1)",
+    )
+    return group
+
+
+def run(arguments: argparse.Namespace) -> Answer:
+    """Reconstruct.
+
+    Raises
+    ------
+    PpnError
+        For wrong options, or files that cannot be used.
+    """
+    import numpy as np
+
+    from ppn_tf import api, detector, devices, pictures
+
+    output = common.check_output(arguments, (".h5", ".hdf5", ".npz"))
+    if arguments.picture is not None:
+        pictures.check_path(arguments.picture)
+    scan = scans.read_scan(arguments)
+    check_writable(output, scan)
+    device = devices.select_device(arguments.gpu)
+    model = api.load_model(arguments.model)
+    fit = crop_and_bin(arguments)
+    detector.check_side(fit.window_px(scan.window_px), model.input_shape[1:3])
+    fit, remarks = scaled_counts(fit, arguments.counts, scan, model)
+    started = time.perf_counter()
+    result, found = _reconstruct(arguments, scan, model, fit)
+    seconds = time.perf_counter() - started
+    write(output, result)
+    files = [str(output)]
+    if arguments.picture is not None:
+        pictures.draw(arguments.picture, pictures.object_panels(found), output.name)
+        files.append(str(arguments.picture))
+    values = {
+        "patterns": len(scan.patterns),
+        "object_shape": list(found.shape),
+        "coverage": float(np.isfinite(found).mean()),
+        "r_factor": explained(result),
+        "counts_factor": fit.counts_factor,
+        "remarks": remarks,
+        "seconds": seconds,
+        "patterns_per_second": len(scan.patterns) / seconds,
+        "device": device,
+        "files": files,
+    }
+    return Answer(_text(values), values)
+
+
+def _reconstruct(
+    arguments: argparse.Namespace, scan: Scan, model: keras.Model, fit: Fit
+) -> tuple[Scan, np.ndarray]:
+    """Return the scan with the object, and the object with NaN where no patch lies."""
+    from ppn_tf import detector, reconstruction, refinement, stitching
+    from ppn_tf.field_sum import FieldSum
+
+    corners, shape = detector.placed(scan, fit)
+    weights = stitching.weights(model.input_shape[1:3], arguments.weights)
+    total = reconstruction.reconstruct(
+        model,
+        scan.patterns,
+        corners,
+        FieldSum(shape, weights, 2),
+        fit=fit,
+        mask=scan.mask,
+        batch_size=arguments.batch_size,
+        label="reconstruct",
+    )
+    found = reconstruction.complex_object(total)
+    result = dataclasses.replace(
+        detector.fitted(scan, fit),
+        positions_px=corners,
+        object=refinement.filled(found),
+        provenance=_provenance(arguments, scan, fit),
+    )
+    return result, found
+
+
+def crop_and_bin(arguments: argparse.Namespace) -> Fit:
+    """Return what ``--crop`` and ``--bin`` say.
+
+    Raises
+    ------
+    OptionError
+        For more than two sides, or values below 1.
+    """
+    from ppn_tf.detector import Fit
+
+    crop = arguments.crop
+    if crop is not None and len(crop) > 2:
+        raise OptionError(f"--crop expects one or two values, received {len(crop)}")
+    return Fit(None if crop is None else (crop[0], crop[-1]), arguments.bin)
+
+
+def scaled_counts(fit: Fit, counts: str, scan: Scan, model: keras.Model) -> tuple[Fit, list[str]]:
+    """Return the fit with the factor that ``--counts`` asks for, and remarks.
+
+    Raises
+    ------
+    OptionError
+        For something that is neither raw, match nor a number above 0.
+    DataError
+        For patterns without counts.
+    """
+    from ppn_tf import reconstruction
+
+    step = reconstruction.CHUNK_PATTERNS
+    parts = (scan.patterns[start : start + step] for start in range(0, len(scan.patterns), step))
+    brightest = max(float(fit.patterns(part, scan.mask).max()) for part in parts)
+    known = reconstruction.brightest_known(model)
+    if not brightest > 0:
+        raise DataError("the patterns hold no counts after crop and bin: check zero_frequency")
+    if counts == "raw":
+        factor = 1.0
+    elif counts == "match":
+        factor = known / brightest
+    else:
+        try:
+            factor = float(counts)
+        except ValueError:
+            raise OptionError(
+                f"--counts expects raw, match or a number, received {counts!r}"
+            ) from None
+    ratio = brightest * factor / known
+    remarks = []
+    if not 1 / _ALIKE < ratio < _ALIKE:
+        remarks.append(
+            f"the brightest pixel has {ratio:.3g} times the counts of the brightest in training: "
+            "the network was not trained for that, --counts match would scale them"
+        )
+    return dataclasses.replace(fit, counts_factor=factor), remarks
+
+
+def check_writable(output: Path, scan: Scan) -> None:
+    """Refuse a product that would lack something, before the work is done.
+
+    Raises
+    ------
+    DataError
+        With the flags that would supply it.
+    """
+    if output.suffix.lower() == ".npz":
+        return
+    numbers = [
+        name
+        for name in ("energy_eV", "distance_m", "object_pixel_m")
+        if getattr(scan, name) is None
+    ]
+    missing = [*numbers, *(["probe"] if scan.probe is None else [])]
+    if missing:
+        flags = " ".join(f"{scans.option(name)} VALUE" for name in numbers)
+        advice = f"pass {flags}, or " if numbers else ""
+        raise DataError(
+            f"{output}: a ptychodus product needs {', '.join(missing)}, which the scan lacks: "
+            f"{advice}write an .npz file"
+        )
+
+
+def explained(result: Scan) -> float | None:
+    """Return the R-factor of an object on some of its patterns; None without a probe."""
+    import numpy as np
+
+    from ppn_tf import refinement
+
+    if result.probe is None or result.object is None:
+        return None
+    count = len(result.patterns)
+    chosen = np.unique(np.linspace(0, count - 1, min(count, _CHECKED_PATTERNS)).astype(int))
+    limit = np.array(result.object.shape) - result.window_px
+    whole = np.clip(np.round(result.positions_px[chosen]).astype(np.int64), 0, limit)
+    dead = None if result.mask is None or result.mask.all() else ~result.mask
+    task = refinement.Task(result.patterns[chosen], whole, result.object, result.probe, dead)
+    scale = refinement.fitted_scale(task)
+    return float(refinement.r_factor(dataclasses.replace(task, probe=_scaled(scale, task.probe))))
+
+
+def write(output: Path, result: Scan) -> None:
+    """Write a product, or an own npz file."""
+    from ppn_tf.data import formats
+
+    flags: dict[str, Any] = {}
+    if output.suffix.lower() != ".npz":
+        flags = {"name": output.stem, "comments": "written by ppn-tf reconstruct"}
+    formats.write(output, result, **flags)
+
+
+def _scaled(scale: complex, probe: np.ndarray) -> np.ndarray:
+    return (scale * probe).astype(probe.dtype)
+
+
+def _provenance(arguments: argparse.Namespace, scan: Scan, fit: Fit) -> dict[str, Any]:
+    import ppn_tf
+    from ppn_tf import models
+
+    model = str(arguments.model)
+    known = {}
+    if not model.endswith(".keras"):
+        entry = models.trained(model)
+        known = {"model_sha256": entry.sha256, "model_record": entry.record}
+    return {
+        "program": f"ppn-tf {ppn_tf.__version__} reconstruct",
+        "model": Path(model).name,
+        **known,
+        "weights": arguments.weights,
+        "fit": {
+            "detector_px": list(scan.window_px),
+            "crop_px": list(fit.cropped_px(scan.window_px)),
+            "bin_px": fit.bin_px,
+            "counts_factor": fit.counts_factor,
+        },
+        "scan": scan.provenance,
+    }
+
+
+def _text(values: dict[str, Any]) -> str:
+    rows, cols = values["object_shape"]
+    lines = [
+        f"{values['patterns']} patterns in {values['seconds']:.1f} s "
+        f"({values['patterns_per_second']:.0f} a second): object of {rows} x {cols} px, "
+        f"{values['coverage']:.0%} of it covered"
+    ]
+    factor = values["r_factor"]
+    if factor is None:
+        lines.append("R-factor: not known, the scan has no probe")
+    else:
+        verdict = ": the object explains the patterns badly" if factor > 0.5 else ""
+        lines.append(f"R-factor against the patterns: {factor:.3f}{verdict}")
+    lines += [f"note: {remark}" for remark in values["remarks"]]
+    return "\n".join([*lines, *(f"written: {name}" for name in values["files"])])

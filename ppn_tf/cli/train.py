@@ -1,0 +1,224 @@
+"""Train a network on a scan with its object, or on simulations with the scan's probe.
+
+Without --simulate the object in the scan's file is the target: one that was measured
+before, or found by ePIE. With --simulate N, N patterns of random objects are computed
+with all modes of the scan's probe, at the scan's counts; no object is needed. The network
+learns this probe, this pixel size and these counts.
+
+Every epoch is kept beside -o: after Ctrl-C or a crash, the same command goes on.
+
+Example:
+  ppn-tf train chart.npz -o own.keras --epochs 30
+  ppn-tf train scan_para.h5 -o own.keras --simulate 4096 --crop 64 --bin 2
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ppn_tf.cli import common, scans
+from ppn_tf.cli.answer import Answer
+
+if TYPE_CHECKING:
+    import keras
+
+    from ppn_tf.fitting import Pairs
+
+ON_INTERRUPT = "finished epochs are kept beside -o: the same command goes on"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    from ppn_tf.cli.reconstruct import add_crop_and_bin
+
+    scans.add_scan(parser)
+    common.add_output(parser, "the trained network, .keras; FILE.json beside it says how")
+    parser.add_argument("--network", default="ppn", help="ppn (default), ptychonn, ptynet, dpi ...")
+    parser.add_argument("--epochs", type=int, default=30, help="passes over the pairs (30)")
+    parser.add_argument("--batch-size", type=int, default=32, help="pairs per step (32)")
+    parser.add_argument("--seed", type=int, default=0, help="of all that is drawn (0)")
+    add_crop_and_bin(parser)
+    group = parser.add_argument_group("simulation")
+    group.add_argument("--simulate", type=int, metavar="N", help="patterns of random objects")
+    group.add_argument(
+        "--amplitude-range",
+        type=float,
+        nargs=2,
+        default=(0.5, 1.0),
+        metavar=("LOW", "HIGH"),
+        help="of the random objects (0.5 1)",
+    )
+    group.add_argument(
+        "--phase-range",
+        type=float,
+        nargs=2,
+        default=(-1.0, 1.0),
+        metavar=("LOW", "HIGH"),
+        help="of the random objects [rad] (-1 1)",
+    )
+    group.add_argument("--no-noise", action="store_true", help="no Poisson noise")
+    common.add_device(parser)
+
+
+def run(arguments: argparse.Namespace) -> Answer:
+    """Train.
+
+    Raises
+    ------
+    PpnError
+        For wrong options, files that cannot be used, or a training that fails.
+    """
+    from ppn_tf import api, devices, models
+
+    output = common.check_output(arguments, (".keras",))
+    chosen = models.spec(arguments.network)
+    pairs = make_pairs(arguments)
+    device = devices.select_device(arguments.gpu)
+    settings = _settings(arguments, pairs)
+    checkpoint = output.with_name(output.name + ".checkpoint.npz")
+    model, history = _fit(arguments, pairs, checkpoint, settings)
+    api.save_model(output, model)
+    record = {"settings": settings, "device": device, "history": _plain(history)}
+    beside = _write_record(output, record)
+    for path in (checkpoint, _claim_path(checkpoint)):
+        path.unlink(missing_ok=True)
+    last = history[-1]
+    values = {
+        "network": chosen.name,
+        "pairs": len(pairs),
+        "window_px": list(pairs.patterns.shape[1:]),
+        "epochs": len(history),
+        "loss": float(last["loss"]),
+        "val_loss": float(last["val_loss"]),
+        "history": record["history"],
+        "parameters": model.count_params(),
+        "device": device,
+        "files": [str(output), str(beside)],
+    }
+    text = (
+        f"{chosen.name}, {len(pairs)} pairs of {pairs.patterns.shape[1]} x "
+        f"{pairs.patterns.shape[2]} px, {len(history)} epochs: loss {last['loss']:.4g}, held out "
+        f"{last['val_loss']:.4g}\nwritten: {output}\nwritten: {beside}"
+    )
+    return Answer(text, values)
+
+
+def _fit(
+    arguments: argparse.Namespace, pairs: Pairs, checkpoint: Path, settings: dict[str, Any]
+) -> tuple[keras.Model, list[dict[str, Any]]]:
+    from ppn_tf import fitting
+
+    _claim(checkpoint, settings)
+    try:
+        return fitting.fit(
+            pairs,
+            arguments.network,
+            fitting.FitOptions(arguments.epochs, arguments.batch_size, arguments.seed),
+            checkpoint=checkpoint,
+            label="train",
+        )
+    finally:
+        # before the first epoch has ended there is nothing to go on from
+        if not checkpoint.exists():
+            _claim_path(checkpoint).unlink(missing_ok=True)
+
+
+def make_pairs(arguments: argparse.Namespace) -> Pairs:
+    """Return what is trained on.
+
+    Raises
+    ------
+    PpnError
+        If the scan lacks what is needed.
+    """
+    from ppn_tf import pairs
+    from ppn_tf.cli.reconstruct import crop_and_bin
+
+    fit = crop_and_bin(arguments)
+    scan = scans.read_scan(arguments)
+    if arguments.simulate is None:
+        return pairs.of_scan(scan, fit)
+    options = pairs.Simulation(
+        arguments.simulate,
+        (arguments.amplitude_range[0], arguments.amplitude_range[1]),
+        (arguments.phase_range[0], arguments.phase_range[1]),
+        not arguments.no_noise,
+        arguments.seed,
+    )
+    return pairs.simulated(scan, fit, options)
+
+
+def _settings(arguments: argparse.Namespace, pairs: Pairs) -> dict[str, Any]:
+    """Return all that decides the result, for the record and for a training that goes on."""
+    import numpy as np
+
+    import ppn_tf
+    from ppn_tf.numerics import NUMERICS_VERSION
+
+    digest = hashlib.sha256()
+    for values in (pairs.patterns, pairs.amplitude, pairs.phase_rad):
+        digest.update(np.ascontiguousarray(values))
+    return {
+        "program": f"ppn-tf {ppn_tf.__version__} train",
+        "numerics_version": NUMERICS_VERSION,
+        "network": arguments.network,
+        "epochs": arguments.epochs,
+        "batch_size": arguments.batch_size,
+        "seed": arguments.seed,
+        "scan": Path(arguments.scan).name,
+        "simulated": arguments.simulate,
+        "crop_px": arguments.crop,
+        "bin_px": arguments.bin,
+        "pairs": len(pairs),
+        "pairs_sha256": digest.hexdigest(),
+        "counts_per_pattern": float(pairs.patterns.sum(axis=(1, 2), dtype=float).mean()),
+    }
+
+
+def _claim_path(checkpoint: Path) -> Path:
+    return checkpoint.with_suffix(".json")
+
+
+def _claim(checkpoint: Path, settings: dict[str, Any]) -> None:
+    """Write down whose checkpoint it is, or refuse one of another training.
+
+    More epochs than before are no other training.
+    """
+    from ppn_tf.errors import RecordError
+    from ppn_tf.files import write_json
+
+    path = _claim_path(checkpoint)
+    if checkpoint.exists():
+        try:
+            begun = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise RecordError(
+                f"{path} cannot be read ({error}), so it is not known what {checkpoint} belongs "
+                "to: remove both to train from the start"
+            ) from error
+        names = [
+            name for name in settings if name != "epochs" and begun.get(name) != settings[name]
+        ]
+        if names:
+            raise RecordError(
+                f"{checkpoint} is of another training: {', '.join(names)} differ. Pass the same "
+                "options to go on, or remove it to train from the start"
+            )
+    write_json(path, settings)
+
+
+def _write_record(output: Path, record: dict[str, Any]) -> Path:
+    from ppn_tf.files import write_json
+
+    path = output.with_name(output.name + ".json")
+    write_json(path, record)
+    return path
+
+
+def _plain(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    kept = ("epoch", "loss", "val_loss", "learning_rate", "seconds")
+    return [{name: epoch[name] for name in kept if name in epoch} for epoch in history]

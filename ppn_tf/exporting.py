@@ -1,0 +1,127 @@
+"""A trained network for other runtimes: raw counts in, object amplitude and radians out."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Final
+
+import keras
+import numpy as np
+
+from ppn_tf import inference
+from ppn_tf.errors import OptionError, RecordError
+
+#: Packages that ONNX needs, see the extra ``onnx``.
+ONNX_PACKAGES: Final = ("tf2onnx", "onnx")
+#: Format by ending; a name without one is the folder of a SavedModel.
+FORMATS: Final = {"": "savedmodel", ".onnx": "onnx"}
+_OUTPUTS: Final = ("amplitude", "phase")
+
+
+def physical(model: keras.Model) -> keras.Model:
+    """Return a network whose outputs are object amplitude and phase [rad].
+
+    Raises
+    ------
+    OptionError
+        If the network carries no scaling.
+    """
+    scaling = inference.scaling_of(model)
+    ranges = {"amplitude": scaling.amplitude_range, "phase": scaling.phase_range_rad}
+    inputs = keras.Input(model.input_shape[1:], name="counts")
+    scaled = model(inputs)
+    outputs = {}
+    for name in _OUTPUTS:
+        low, high = ranges[name]
+        outputs[name] = keras.layers.Rescaling(high - low, offset=low, name=name)(scaled[name])
+    return keras.Model(inputs, outputs, name=f"{model.name}_physical")
+
+
+def export(model: keras.Model, path: Path | str) -> str:
+    """Write a network as SavedModel (a folder) or ONNX (``.onnx``).
+
+    Parameters
+    ----------
+    model : keras.Model
+        With a scaling.
+    path : Path or str
+        Must not exist.
+
+    Returns
+    -------
+    str
+        ``savedmodel`` or ``onnx``.
+
+    Raises
+    ------
+    OptionError
+        For another ending, the JAX backend, or where a package is missing.
+    RecordError
+        If it cannot be written.
+    """
+    path = Path(path)
+    form = FORMATS.get(path.suffix.lower())
+    if form is None:
+        raise OptionError(
+            f"export expects a folder name without ending (SavedModel) or .onnx, received {path}"
+        )
+    if keras.backend.backend() != "tensorflow":
+        raise OptionError(
+            f"export needs the TensorFlow backend, received {keras.backend.backend()!r}: unset "
+            "KERAS_BACKEND"
+        )
+    if form == "onnx":
+        missing = [name for name in ONNX_PACKAGES if importlib.util.find_spec(name) is None]
+        if missing:
+            raise OptionError(
+                f"ONNX needs {' and '.join(missing)}: pip install 'ppn-tf[onnx]', or export a "
+                "SavedModel (a folder name without ending)"
+            )
+    network = physical(model)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # beside the target, so that renaming stays on one disk
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
+        made = Path(folder) / f"export{path.suffix}"
+        keras_format = "onnx" if form == "onnx" else "tf_saved_model"
+        try:
+            network.export(made, format=keras_format, verbose=False)
+            if path.is_dir():
+                shutil.rmtree(path)
+            made.replace(path)
+        except OSError as error:
+            raise RecordError(f"could not write {path}: {error}") from error
+    return form
+
+
+def run_exported(path: Path | str, patterns: np.ndarray) -> dict[str, np.ndarray] | None:
+    """Run an export on patterns, as its user would.
+
+    Parameters
+    ----------
+    path : Path or str
+    patterns : (N, H, W) float32
+        Counts.
+
+    Returns
+    -------
+    dict of (N, H, W) float32, or None
+        ``amplitude`` and ``phase``; None for ONNX without onnxruntime.
+    """
+    path = Path(path)
+    counts = np.asarray(patterns, np.float32)[..., None]
+    if path.suffix.lower() == ".onnx":
+        if importlib.util.find_spec("onnxruntime") is None:
+            return None
+        runtime = importlib.import_module("onnxruntime")
+        session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        names = [output.name for output in session.get_outputs()]
+        values = session.run(names, {session.get_inputs()[0].name: counts})
+        found = dict(zip(names, values, strict=True))
+    else:
+        import tensorflow as tf
+
+        found = tf.saved_model.load(str(path)).serve(counts)
+    return {name: np.asarray(found[name])[..., 0] for name in _OUTPUTS}

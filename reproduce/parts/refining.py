@@ -1,0 +1,218 @@
+"""Iterations from a start to a given error, measured once and kept.
+
+A measurement is ``<out>/refine/<hash>.json``: one overlap, one start, one objective. The
+scans are the noise-free ones of Fig. 8, on rows that no network was trained on; the probe
+is known. Of the object's error the global phase and scale are taken out, which patterns do
+not fix as firmly; a ramp cannot occur with a known probe.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ppn_tf import phase, proximal, refinement, stitching
+from ppn_tf.inference import infer
+from ppn_tf.numerics import NUMERICS_VERSION
+from reproduce import evaluate
+from reproduce.parts.iterative import Scan
+from reproduce.specification import digest
+
+#: Raised by hand when measurements would change; part of their name.
+MEASUREMENT_VERSION = 1
+
+#: Levels whose first iteration is noted: of the R-factor, and of the object's error.
+R_LEVELS = (0.2, 0.1, 0.05, 0.02, 0.01)
+ERROR_LEVELS = (0.3, 0.2, 0.15, 0.1, 0.05, 0.02)
+
+#: Starts that take no network.
+FLAT = ("flat", "flat-scaled")
+
+#: Iterations whose values are kept: all of the first, then every fifth.
+_KEPT_ALL, _KEPT_EVERY = 20, 5
+
+
+@dataclasses.dataclass(frozen=True)
+class Measurement:
+    """What is measured.
+
+    Attributes
+    ----------
+    object_name : str
+    overlap : float
+        Shared fraction of the window's width.
+    start : str
+        Of `FLAT`, or a network's name.
+    weights : str
+        Hash of the run that trained it; empty for a flat start.
+    objective : str
+        Of `ppn_tf.refinement.OBJECTIVES`.
+    sparsity : float
+        Weight of eq3; 0 for ePIE.
+    iterations, repeats : int
+        Repeats differ in the order of ePIE's visits; eq3 has no order.
+    """
+
+    object_name: str
+    overlap: float
+    start: str
+    weights: str
+    objective: str
+    sparsity: float
+    iterations: int
+    repeats: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all that the name stands for, as plain values."""
+        versions = {"measurement": MEASUREMENT_VERSION, "numerics": NUMERICS_VERSION}
+        return dataclasses.asdict(self) | {"versions": versions}
+
+    def path(self, folder: Path) -> Path:
+        """Return the path of the record."""
+        return folder / f"{digest(self.to_dict())[:16]}.json"
+
+
+def start_field(scan: Scan, network: Any | None, name: str) -> tuple[np.ndarray, float]:
+    """Return a start on the whole object, and the seconds that it took.
+
+    A network's amplitude and phase are stitched channel by channel, as in every other
+    exhibit; what no window covers becomes their mean.
+    """
+    if network is None:
+        field = np.ones(scan.truth.shape, np.complex64)
+        scale = refinement.fitted_scale(task_of(scan, field)) if name == "flat-scaled" else 1.0
+        return (scale * field).astype(np.complex64), 0.0
+    dataset, weights = scan.dataset, stitching.weights(evaluate.WINDOW_PX)
+
+    def stitched() -> np.ndarray:
+        patches = infer(network, dataset.patterns)
+        amplitude, phase_rad = (
+            stitching.stitch(part, dataset.positions_px, scan.truth.shape, weights=weights).field
+            for part in (patches.amplitude, patches.phase)
+        )
+        return refinement.filled(amplitude * np.exp(1j * phase_rad))
+
+    stitched()  # compiles
+    began = time.perf_counter()
+    field = stitched()
+    return field, time.perf_counter() - began
+
+
+def task_of(scan: Scan, field: np.ndarray) -> refinement.Task:
+    """Pose the refinement of a field with the known probe."""
+    dataset = scan.dataset
+    return refinement.Task(dataset.patterns, dataset.positions_px, field, scan.probe[None])
+
+
+def object_error(scan: Scan, field: np.ndarray) -> float:
+    """Return ``|c O - T| / |T|`` over the scanned area, with the complex c that fits best."""
+    truth = scan.truth[scan.box]
+    away = phase.align(field[scan.box], truth).field - truth
+    return float(np.linalg.norm(away) / np.linalg.norm(truth))
+
+
+def trace(
+    task: refinement.Task,
+    wanted: Measurement,
+    error_of: Callable[[np.ndarray], float],
+    seed: int,
+    update_probe: bool = False,
+) -> Iterator[tuple[float, float]]:
+    """Yield R-factor and object error of the start and after every iteration."""
+    yield refinement.r_factor(task), error_of(task.object)
+    if wanted.objective == "eq3":
+        weights = proximal.weights(
+            task.patterns, task.probe, task.object.shape, wanted.sparsity, 0.0
+        )
+        problem = proximal.Problem(
+            task.patterns, task.positions_px, task.probe, task.dead_pixels, weights
+        )
+        state = proximal.begin(task.object, task.probe)
+        for _ in range(wanted.iterations):
+            state = proximal.minimise(problem, state, 1, update_probe)
+            now = dataclasses.replace(task, object=state.object, probe=state.probe)
+            yield refinement.r_factor(now), error_of(state.object)
+        return
+    from ppn_tf import epie
+
+    for done in range(wanted.iterations):
+        found = epie.reconstruct(
+            task.patterns,
+            task.positions_px,
+            task.probe,
+            iterations=1,
+            initial_object=task.object,
+            dead_pixels=task.dead_pixels,
+            update_probe=update_probe,
+            seed=seed,
+            first_iteration=done,
+        )
+        task = dataclasses.replace(task, object=found.object, probe=found.probe)
+        yield refinement.r_factor(task), error_of(task.object)
+
+
+def measure(wanted: Measurement, scan: Scan, start: tuple[np.ndarray, float]) -> dict[str, Any]:
+    """Follow one start under one objective.
+
+    Parameters
+    ----------
+    wanted : Measurement
+    scan : Scan
+    start : (field, seconds)
+        From `start_field`.
+
+    Returns
+    -------
+    dict
+        ``results``: the curve of the first repeat, and for each level the first
+        iteration of every repeat that reaches it, None where none does. ``cost``: seconds
+        of the start (network and stitching), and of an iteration, scoring included.
+    """
+    field, seconds = start
+    task = task_of(scan, field)
+    load = os.getloadavg()[0]
+    repeats = wanted.repeats if wanted.objective == "epie" else 1
+    began = time.perf_counter()
+    traces = [
+        np.array(list(trace(task, wanted, lambda found: object_error(scan, found), seed)))
+        for seed in range(repeats)
+    ]
+    each = (time.perf_counter() - began) / (repeats * wanted.iterations)
+    return {
+        "results": summary(traces) | {"patterns": len(scan.dataset)},
+        "cost": {
+            "start_s": round(seconds, 4),
+            "iteration_s": round(each, 5),
+            "load_average": [load, os.getloadavg()[0]],
+        },
+    }
+
+
+def summary(traces: list[np.ndarray]) -> dict[str, Any]:
+    """Reduce traces, (1 + iterations, 2) each, to what is kept."""
+    count = len(traces[0])
+    kept = [k for k in range(count) if k <= _KEPT_ALL or k % _KEPT_EVERY == 0 or k == count - 1]
+    found: dict[str, Any] = {"iterations": kept}
+    for column, (name, levels) in enumerate((("r", R_LEVELS), ("error", ERROR_LEVELS))):
+        found[f"{name}_curve"] = [_short(traces[0][k, column]) for k in kept]
+        found[f"{name}_first"] = {
+            f"{level:g}": [first(one[:, column], level) for one in traces] for level in levels
+        }
+        found[f"{name}_end"] = [_short(one[-1, column]) for one in traces]
+    return found
+
+
+def first(values: np.ndarray, level: float) -> int | None:
+    """Return the first index whose value is at most `level`, or None."""
+    reached = np.flatnonzero(values <= level)
+    return int(reached[0]) if len(reached) else None
+
+
+def _short(value: float) -> float:
+    return float(f"{value:.4g}")

@@ -1,0 +1,191 @@
+"""The commands train and export: a kill in between, the export as its user runs it."""
+
+import importlib.util
+import json
+
+import by_hand
+import keras
+import numpy as np
+import pytest
+
+from ppn_tf import api, cli, exporting, inference, models, training
+from ppn_tf.data import formats
+from ppn_tf.errors import OptionError
+from ppn_tf.models.spec import ModelSpec
+
+
+def small(inputs):
+    """A network of two numbers a pixel, so that training takes seconds."""
+    x = keras.layers.Conv2D(4, 3, padding="same", activation="relu")(inputs)
+    return tuple(keras.layers.Conv2D(1, 1, activation="sigmoid")(x) for _ in range(2))
+
+
+@pytest.fixture
+def registered(monkeypatch):
+    spec = ModelSpec("small", 8, small)
+    monkeypatch.setattr(models, "_SPECS", {**models._SPECS, "small": spec})
+
+
+@pytest.fixture
+def scan(tmp_path):
+    path = tmp_path / "scan.npz"
+    formats.write(path, by_hand.scan(object=by_hand.expected().astype(np.complex64)))
+    return path
+
+
+def call(*words):
+    return cli.main([str(word) for word in words])
+
+
+def answer(capsys, *words):
+    capsys.readouterr()
+    assert call(*words, "--json") == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def refused(capsys, *words):
+    capsys.readouterr()
+    assert call(*words) == 2
+    return capsys.readouterr().err
+
+
+def train(scan, out, *words):
+    return ("train", scan, "-o", out, "--network", "small", "--batch-size", 8, *words)
+
+
+def test_train_on_a_scan_with_its_object(registered, scan, tmp_path, capsys):
+    out = tmp_path / "own.keras"
+    values = answer(capsys, *train(scan, out, "--epochs", 2))
+    assert (values["pairs"], values["epochs"], values["window_px"]) == (30, 2, [8, 8])
+    assert values["files"] == [str(out), str(out) + ".json"]
+    scaling = inference.scaling_of(api.load_model(out))
+    assert scaling.transform == "log1p"
+    # the ranges of the training part
+    ends = (by_hand.picture().min(), by_hand.picture().max())
+    assert scaling.amplitude_range == pytest.approx(ends, abs=0.02)
+    record = json.loads((tmp_path / "own.keras.json").read_text())
+    assert len(record["history"]) == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "own.keras",
+        "own.keras.json",
+        "scan.npz",
+    ]
+
+
+def test_train_on_simulations_with_the_probe(registered, tmp_path, capsys):
+    formats.write(tmp_path / "bare.npz", by_hand.scan())
+    out = tmp_path / "own.keras"
+    values = answer(
+        capsys,
+        *train(tmp_path / "bare.npz", out, "--epochs", 1, "--simulate", 40),
+        "--phase-range",
+        -2,
+        0,
+    )
+    assert values["pairs"] == 40
+    scaling = inference.scaling_of(api.load_model(out))
+    assert -2 <= scaling.phase_range_rad[0] < -1.8
+
+
+def test_a_killed_training_goes_on(registered, scan, tmp_path, capsys, monkeypatch):
+    """After an interrupt in the second epoch, the same command gives the same network."""
+    whole, parts = tmp_path / "whole.keras", tmp_path / "parts.keras"
+    answer(capsys, *train(scan, whole, "--epochs", 3))
+    original = training.Checkpoint.on_epoch_end
+
+    def stopped(checkpoint, epoch, logs=None):
+        original(checkpoint, epoch, logs)
+        if epoch == 1:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(training.Checkpoint, "on_epoch_end", stopped)
+        assert call(*train(scan, parts, "--epochs", 3)) == 130
+    assert "the same command goes on" in capsys.readouterr().err
+    assert not parts.exists()
+    assert "is of another training: seed differ" in refused(
+        capsys, *train(scan, parts, "--epochs", 3, "--seed", 1)
+    )
+    values = answer(capsys, *train(scan, parts, "--epochs", 3))
+    assert values["epochs"] == 3
+    weights = [api.load_model(path).get_weights() for path in (whole, parts)]
+    for one, other in zip(*weights, strict=True):
+        # float32: the order of sums may differ
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
+def test_train_refuses(registered, scan, tmp_path, capsys):
+    formats.write(tmp_path / "bare.npz", by_hand.scan(probe=None))
+    out = tmp_path / "own.keras"
+    for words, message in (
+        (("train", scan, "-o", tmp_path / "own.h5"), "expects the ending .keras"),
+        (("train", scan, "-o", out, "--network", "x"), "unknown model 'x'"),
+        (train(tmp_path / "gone.h5", out), "does not exist"),
+        (train(tmp_path / "bare.npz", out), "no object to train on"),
+        (train(tmp_path / "bare.npz", out, "--simulate", 9), "no probe to simulate with"),
+        (train(scan, out, "--simulate", 1), "at least 2 patterns"),
+        (train(scan, out, "--epochs", 0), "epochs must be at least 1"),
+        (train(scan, out, "--simulate", 9, "--amplitude-range", 1, 0), "low < high"),
+        (train(scan, out, "--crop", 4), "multiples of 8 px"),
+    ):
+        assert message in refused(capsys, *words), words
+        assert not list(tmp_path.glob("own.keras*")), words
+    (tmp_path / "own.keras.checkpoint.npz").write_bytes(b"damaged")
+    assert "cannot be read" in refused(capsys, *train(scan, out))
+
+
+@pytest.fixture
+def network(tmp_path):
+    path = tmp_path / "by_hand.keras"
+    by_hand.network().save(path)
+    return path
+
+
+def test_export_gives_physical_values_in_a_savedmodel(network, tmp_path, capsys):
+    """By hand: 50 counts are amplitude 0.5 and 0.5 rad."""
+    out = tmp_path / "saved"
+    values = answer(capsys, "export", network, "-o", out)
+    assert (values["format"], values["input_shape"]) == ("savedmodel", [8, 8, 1])
+    assert values["largest_difference"] < 1e-5
+    found = exporting.run_exported(out, np.full((3, 8, 8), 50, np.float32))
+    for name in ("amplitude", "phase"):
+        np.testing.assert_allclose(found[name], 0.5, atol=1e-6)
+        assert found[name].shape == (3, 8, 8)
+    assert "pass --force" in refused(capsys, "export", network, "-o", out)
+    assert call("export", network, "-o", out, "--force") == 0
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".saved")]
+
+
+def test_export_to_onnx(network, tmp_path, capsys):
+    for name in (*exporting.ONNX_PACKAGES, "onnxruntime"):
+        if importlib.util.find_spec(name) is None:
+            pytest.skip(f"{name} is not installed: the extra 'onnx'")
+    out = tmp_path / "by_hand.onnx"
+    values = answer(capsys, "export", network, "-o", out)
+    assert values["format"] == "onnx"
+    assert values["largest_difference"] < 1e-5
+
+
+def test_export_refuses(network, tmp_path, capsys, monkeypatch):
+    assert "a folder name without ending" in refused(
+        capsys, "export", network, "-o", tmp_path / "a.h5"
+    )
+    assert "unknown trained model" in refused(capsys, "export", "x", "-o", tmp_path / "a")
+    monkeypatch.setattr(exporting, "ONNX_PACKAGES", ("no_such_package",))
+    assert "ONNX needs no_such_package: pip install 'ppn-tf[onnx]'" in refused(
+        capsys, "export", network, "-o", tmp_path / "a.onnx"
+    )
+    inputs = keras.Input((8, 8, 1))
+    plain = keras.Model(inputs, {"amplitude": inputs, "phase": inputs})
+    with pytest.raises(OptionError, match="holds no physical scaling"):
+        exporting.export(plain, tmp_path / "a")
+    monkeypatch.setattr(exporting.keras.backend, "backend", lambda: "jax")
+    with pytest.raises(OptionError, match="needs the TensorFlow backend"):
+        exporting.export(plain, tmp_path / "a")
+
+
+def test_an_export_that_computes_something_else_is_reported(network, tmp_path, capsys, monkeypatch):
+    wrong = {name: np.zeros((4, 8, 8), np.float32) for name in ("amplitude", "phase")}
+    monkeypatch.setattr(exporting, "run_exported", lambda path, counts: wrong)
+    message = refused(capsys, "export", network, "-o", tmp_path / "a")
+    assert "differs from the network by" in message

@@ -1,0 +1,122 @@
+"""Pairs to train on: windows of an object, simulations with a probe."""
+
+import numpy as np
+import pytest
+
+from ppn_tf import data, pairs
+from ppn_tf.data import forward
+from ppn_tf.data.formats import Scan
+from ppn_tf.data.modes import simulate_modes
+from ppn_tf.data.random_objects import random_object
+from ppn_tf.detector import Fit
+from ppn_tf.errors import DataError, OptionError
+
+
+def a_scan(side=16, with_object=True, modes=1):
+    drawn = random_object((48, 48), seed=1)
+    corners = data.raster((48, 48), side, 8.0).positions_px
+    probe = np.stack([data.stand_in_probe(side)] * modes) / np.sqrt(modes)
+    return Scan(
+        patterns=simulate_modes(drawn.complex, probe, corners),
+        positions_px=corners.astype(np.float64),
+        probe=probe.astype(np.complex64),
+        object=drawn.complex if with_object else None,
+    ), drawn
+
+
+def test_modes_add_up():
+    one, _ = a_scan()
+    two, _ = a_scan(modes=2)
+    # float32 sums
+    np.testing.assert_allclose(one.patterns, two.patterns, rtol=1e-4, atol=1e-2)
+    with pytest.raises(DataError, match="modes must be"):
+        simulate_modes(np.ones((9, 9), complex), np.ones((4, 4), complex), np.zeros((1, 2), int))
+
+
+def test_pairs_of_a_scan_are_the_windows_of_its_object():
+    scan, drawn = a_scan()
+    found = pairs.of_scan(scan, Fit())
+    corners = scan.positions_px.astype(int)
+    # complex64 in between
+    np.testing.assert_allclose(
+        found.amplitude, forward.extract_patches(drawn.amplitude, (16, 16), corners), atol=1e-6
+    )
+    np.testing.assert_allclose(
+        found.phase_rad, forward.extract_patches(drawn.phase_rad, (16, 16), corners), atol=1e-6
+    )
+
+
+def test_cropping_averages_the_object_over_its_larger_pixels():
+    scan, drawn = a_scan()
+    found = pairs.of_scan(scan, Fit(crop_px=8))
+    assert found.patterns.shape == (len(scan.patterns), 8, 8)
+    blocks = drawn.complex.reshape(24, 2, 24, 2).mean(axis=(1, 3))
+    np.testing.assert_allclose(found.amplitude[0], np.abs(blocks[:8, :8]), atol=1e-5)
+    # binning: the middle of the window
+    found = pairs.of_scan(scan, Fit(bin_px=2))
+    np.testing.assert_allclose(found.amplitude[0], drawn.amplitude[4:12, 4:12], atol=1e-6)
+
+
+def test_pairs_of_a_scan_refuse():
+    scan, _ = a_scan(with_object=False)
+    with pytest.raises(DataError, match="no object to train on.*--simulate N"):
+        pairs.of_scan(scan, Fit())
+    with pytest.raises(OptionError, match="whole numbers"):
+        pairs.of_scan(a_scan()[0], Fit(crop_px=12))
+
+
+def test_simulation_has_the_counts_of_the_scan_and_its_own_truth():
+    scan, _ = a_scan(with_object=False, modes=2)
+    options = pairs.Simulation(300, (0.4, 0.9), (-0.5, 1.5), poisson=False, seed=5)
+    found = pairs.simulated(scan, Fit(), options)
+    assert found.patterns.shape == (300, 16, 16)
+    for values, (low, high) in ((found.amplitude, (0.4, 0.9)), (found.phase_rad, (-0.5, 1.5))):
+        assert low <= values.min() < low + 0.1
+        assert high - 0.1 < values.max() <= high
+    measured = scan.patterns.sum(axis=(1, 2)).mean()
+    # 2 objects and 300 places: the mean transmission of what was hit differs a little
+    assert found.patterns.sum(axis=(1, 2)).mean() == pytest.approx(measured, rel=0.1)
+    np.testing.assert_array_equal(found.patterns, pairs.simulated(scan, Fit(), options).patterns)
+    # one pattern from its truth, the probe at its unknown scale
+    wave = found.amplitude[7] * np.exp(1j * found.phase_rad[7]) * scan.probe[0]
+    again = np.abs(forward.far_field(wave)) ** 2
+    np.testing.assert_allclose(
+        again / again.sum(), found.patterns[7] / found.patterns[7].sum(), atol=1e-4
+    )
+
+
+def test_simulation_draws_photons_and_leaves_dead_pixels_dark():
+    scan, _ = a_scan(with_object=False)
+    mask = np.ones((16, 16), bool)
+    mask[8, 8] = False
+    scan = Scan(scan.patterns, scan.positions_px, probe=scan.probe, mask=mask)
+    found = pairs.simulated(scan, Fit(), pairs.Simulation(4))
+    np.testing.assert_array_equal(found.patterns, np.round(found.patterns))
+    assert (found.patterns[:, 8, 8] == 0).all()
+
+
+def test_simulation_refuses():
+    scan, _ = a_scan(with_object=False)
+    with pytest.raises(OptionError, match="at least 2 patterns"):
+        pairs.Simulation(1)
+    with pytest.raises(DataError, match="no probe"):
+        bare = Scan(scan.patterns, scan.positions_px)
+        pairs.simulated(bare, Fit(), pairs.Simulation(2))
+    with pytest.raises(DataError, match="square windows"):
+        pairs.simulated(scan, Fit(crop_px=(16, 8)), pairs.Simulation(2))
+    for options, message in (
+        ({"amplitude_range": (1.0, 0.5)}, "low < high"),
+        ({"amplitude_range": (-0.1, 0.5)}, "at least 0"),
+        ({"binary_share": 1.5}, "share from 0 to 1"),
+    ):
+        with pytest.raises(OptionError, match=message):
+            random_object((8, 8), **options)
+
+
+def test_random_object_has_two_levels_in_half_of_its_area():
+    drawn = random_object((128, 128), seed=0)
+    ends = np.isclose(drawn.amplitude, 0.5) | np.isclose(drawn.amplitude, 1.0)
+    assert ends.mean() == pytest.approx(0.5, abs=0.02)
+    correlation = np.corrcoef(drawn.amplitude.ravel(), drawn.phase_rad.ravel())[0, 1]
+    # 128 px of structures up to 32 px: a few independent areas
+    assert abs(correlation) < 0.4
