@@ -6,7 +6,7 @@ import pytest
 keras = pytest.importorskip("keras")
 
 from ppn_tf.errors import OptionError  # noqa: E402
-from ppn_tf.layers import attention, blockwise  # noqa: E402
+from ppn_tf.layers import PolarCoordinateAttention, attention, blockwise  # noqa: E402
 
 needs_tensorflow = pytest.mark.skipif(
     keras.backend.backend() != "tensorflow", reason="uses TensorFlow's gradient tape"
@@ -176,6 +176,21 @@ def test_with_and_without_the_maximum(size):
     for received, wanted in zip(attended(*given, "block"), reference(*given), strict=True):
         # rounding of logits of 60 is 4e-6
         assert distance(received, wanted) <= 1e-4
+
+
+@needs_tensorflow
+def test_a_saved_model_takes_any_batch(tmp_path):
+    import tensorflow as tf
+
+    inputs = keras.Input((6, 6, 3))
+    layer = PolarCoordinateAttention(2, 4, implementation="block")
+    network = keras.Model(inputs, layer(inputs))
+    network.export(tmp_path / "saved", format="tf_saved_model", verbose=False)
+    serve = tf.saved_model.load(str(tmp_path / "saved")).serve
+    for batch in (1, 3):
+        x = np.random.default_rng(batch).random((batch, 6, 6, 3), dtype=np.float32)
+        # float32 rounding
+        np.testing.assert_allclose(serve(x), network(x), rtol=0, atol=1e-6)
 
 
 def test_auto_is_plain_for_few_tokens_and_memory_bounded_for_many():

@@ -106,7 +106,7 @@ def test_a_wrong_value_is_named_by_its_place_in_the_file(model):
 
 def test_a_trained_network_with_either_attention():
     """A file written before the block-wise form was made again: same patches."""
-    from ppn_tf import models
+    from ppn_tf import exporting, models
 
     path = Path(models.__file__).parent / "weights" / "ppn-ltem.keras"
     trained = keras.saving.load_model(path, safe_mode=True)
@@ -119,6 +119,10 @@ def test_a_trained_network_with_either_attention():
     plain.set_weights(trained.get_weights())
     patterns = 100 * np.random.default_rng(0).random((2, 32, 32), dtype=np.float32)
     found, expected = (inference.predict(network, patterns) for network in (trained, plain))
+    again = exporting.portable(trained)
+    layer = again.get_layer("nonlocal_1_attention")
+    assert layer.implementation == "plain"
+    np.testing.assert_array_equal(inference.predict(again, patterns).phase, expected.phase)
     for name in ("amplitude", "phase"):
         received, wanted = getattr(found, name), getattr(expected, name)
         assert np.ptp(wanted) > 0.01
