@@ -186,11 +186,11 @@ def test_a_saved_model_takes_any_batch(tmp_path):
     layer = PolarCoordinateAttention(2, 4, implementation="block")
     network = keras.Model(inputs, layer(inputs))
     network.export(tmp_path / "saved", format="tf_saved_model", verbose=False)
-    serve = tf.saved_model.load(str(tmp_path / "saved")).serve
+    loaded = tf.saved_model.load(str(tmp_path / "saved"))
     for batch in (1, 3):
         x = np.random.default_rng(batch).random((batch, 6, 6, 3), dtype=np.float32)
         # float32 rounding
-        np.testing.assert_allclose(serve(x), network(x), rtol=0, atol=1e-6)
+        np.testing.assert_allclose(loaded.serve(x), network(x), rtol=0, atol=1e-6)
 
 
 def test_auto_is_plain_for_few_tokens_and_memory_bounded_for_many():

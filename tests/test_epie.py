@@ -127,7 +127,7 @@ def in_batches(patterns, positions, probe, iterations, batch, beta):
     """Two modes or one, in batches, from the formulas of the module and np.add.at."""
     obj = np.ones(positions.max(axis=0) + SIDE_PX, complex)
     probe, errors = probe.reshape(-1, SIDE_PX, SIDE_PX).copy(), []
-    moduli = np.fft.ifftshift(np.sqrt(patterns), axes=(-2, -1))
+    moduli = np.fft.ifftshift(np.sqrt(patterns.astype(float)), axes=(-2, -1))
     rows, cols = np.indices((SIDE_PX, SIDE_PX))
     for iteration in range(iterations):
         order = seeding.generator(0, "order", iteration).permutation(len(positions))
