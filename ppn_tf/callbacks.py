@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 import keras
+import numpy as np
 import psutil
 from tqdm import tqdm
 
@@ -129,8 +130,30 @@ class StopOnNaN(keras.callbacks.Callback):
         if not math.isfinite(loss):
             raise TrainingError(
                 f"the loss became {loss} in epoch {self._epoch + 1}, batch {batch + 1}; the last "
-                "finished epoch is kept. Look at the input scaling or lower the learning rate"
+                f"finished epoch is kept. {self._where(logs or {})}Look at the input scaling or "
+                "lower the learning rate"
             )
+
+    def _where(self, logs: dict[str, float]) -> str:
+        """Say which output and which weights are concerned, and whether numbers are short."""
+        outputs = [
+            name.removesuffix("_loss")
+            for name, value in logs.items()
+            if name.endswith("_loss") and not math.isfinite(value)
+        ]
+        found = f"It began in the output {' and '.join(outputs)}. " if outputs else ""
+        weights = [] if self.model is None else self.model.trainable_variables
+        bad = [weight.path for weight in weights if not _finite(weight)]
+        if bad:
+            found += f"{len(bad)} of {len(weights)} weights are no numbers now, first {bad[0]}. "
+        short = {str(layer.compute_dtype) for layer in getattr(self.model, "layers", ())}
+        if "float16" in short:
+            found += "float16 ends at 65504: bfloat16 or float32 does not. "
+        return found
+
+
+def _finite(variable: keras.Variable) -> bool:
+    return bool(np.isfinite(np.asarray(keras.ops.convert_to_numpy(variable), "float32")).all())
 
 
 class ProgressBar(keras.callbacks.Callback):

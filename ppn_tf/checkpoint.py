@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 
+from ppn_tf import npzfile
 from ppn_tf.callbacks import ResourceMonitor, ResumablePlateau
 from ppn_tf.errors import RecordError
 from ppn_tf.files import replacing
@@ -85,11 +85,10 @@ def read_checkpoint(path: Path, model: keras.Model) -> dict[str, Any]:
     targets = [*model.variables, *model.optimizer.variables]
     names = list(_variables(model))
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            state = json.loads(str(archive["state"]))
-            stored = {name: archive[name] for name in archive.files if name != "state"}
-    # TypeError: np.load gives a bare array, without keys, for an npy file
-    except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile) as error:
+        stored = npzfile.read(path)
+        state = json.loads(str(stored.pop("state")))
+    # DataError among them, which is a ValueError
+    except (ValueError, KeyError, RecursionError) as error:
         raise RecordError(
             f"checkpoint {path} cannot be read ({error}): delete it to train from the start"
         ) from error

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from ppn_tf import epie, phase, stitching
+from ppn_tf import epie, npzfile, phase, stitching
 from ppn_tf.data.dataset import Dataset
 from ppn_tf.data.nanoprobe import MeasuredScan, bin_patterns
 from ppn_tf.errors import DataError, OptionError
@@ -274,12 +274,10 @@ def _write(path: Path, state: _State) -> None:
 
 def _read(path: Path) -> _State:
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            parts = [archive[key] for key in _KEYS]
-    except (OSError, ValueError, EOFError, KeyError) as error:
-        raise DataError(
-            f"{path} cannot be read ({error}): remove it, the label is then made again"
-        ) from error
+        arrays = npzfile.read(path, _KEYS)
+    except DataError as error:
+        raise DataError(f"{error}. Remove the file, the label is then made again") from error
+    parts = [arrays[key] for key in _KEYS]
     return parts[0] + 1j * parts[1], parts[2] + 1j * parts[3], parts[4]
 
 

@@ -19,7 +19,7 @@ from typing import Any, Final
 import numpy as np
 import scipy.fft
 
-from ppn_tf import epie, proximal
+from ppn_tf import epie, npzfile, proximal
 from ppn_tf.data.forward import checked_positions, extract_patches
 from ppn_tf.errors import DataError, OptionError, RecordError
 from ppn_tf.files import replacing
@@ -297,11 +297,11 @@ def _write(path: Path, state: proximal.State, name: str) -> None:
 
 def _read(path: Path, name: str) -> proximal.State:
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            found = str(archive["name"])
-            fields = [field.name for field in dataclasses.fields(proximal.State)]
-            state = proximal.State(**{key: archive[key] for key in fields})
-    except (OSError, ValueError, EOFError, KeyError) as error:
+        fields = [field.name for field in dataclasses.fields(proximal.State)]
+        arrays = npzfile.read(path, ("name", *fields))
+        found = str(arrays["name"])
+        state = proximal.State(**{key: arrays[key] for key in fields})
+    except DataError as error:
         raise RecordError(
             f"the checkpoint {path} cannot be read ({error}): remove it to start again"
         ) from error

@@ -149,12 +149,21 @@ def make_repeatable(seed: int, deterministic: bool = False) -> None:
         Also ask TensorFlow for deterministic kernels. That turns XLA off, and cannot be
         undone within a process.
     """
-    # a stream of its own, so that weights do not depend on how much else was drawn
-    keras.utils.set_random_seed(int(generator(seed, "weights").integers(2**31)))
+    seed_weights(seed)
     if deterministic and keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
         tf.config.experimental.enable_op_determinism()
+
+
+def seed_weights(seed: int) -> None:
+    """Seed what draws weights and dropout masks; call it right before a network is created.
+
+    Keras draws the seeds of initialisers and dropout from Python's one global generator, so
+    that whatever else draws from that generator in between would change the network.
+    """
+    # a stream of its own, so that weights do not depend on how much else was drawn
+    keras.utils.set_random_seed(int(generator(seed, "weights").integers(2**31)))
 
 
 def train(

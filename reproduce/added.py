@@ -24,7 +24,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
-from ppn_tf.errors import OptionError
+from ppn_tf.errors import DataError, OptionError
 
 if TYPE_CHECKING:  # they import Keras, which must not happen before the device is chosen
     import keras
@@ -124,8 +124,7 @@ def build(
 
     from ppn_tf.layers.scaling import PatternScaling, TargetScaling
 
-    source, _, sha256 = model.removeprefix("custom:").rpartition("@")
-    network = _load(source, sha256)
+    source, network = model.removeprefix("custom:").rpartition("@")[0], load(model)
     inputs = keras.Input(input_shape, name="pattern")
     scaled = inputs
     if scaling is not None:
@@ -136,6 +135,23 @@ def build(
         amplitude = TargetScaling(*scaling.amplitude_range, name="amplitude_scaling")(amplitude)
         phase = TargetScaling(*scaling.phase_range_rad, unit="rad", name="phase_scaling")(phase)
     return keras.Model(inputs, dict(zip(_OUTPUTS, (amplitude, phase), strict=True)), name="added")
+
+
+def load(model: str) -> Callable[[Any], Any]:
+    """Return what builds an added network on a tensor; its file is read once a process.
+
+    Parameters
+    ----------
+    model : str
+        `Added.model`.
+
+    Raises
+    ------
+    OptionError
+        If the network is not found, or has changed since it was named.
+    """
+    source, _, sha256 = model.removeprefix("custom:").rpartition("@")
+    return _load(source, sha256)
 
 
 def _file(source: str) -> Path:
@@ -192,14 +208,14 @@ def _function(source: str) -> Callable[[Any], Any]:
 
 
 def _architecture(source: str) -> Callable[[Any], Any]:
-    import keras
+    from ppn_tf import kerasfile
 
     try:
-        saved = keras.saving.load_model(source, compile=False, safe_mode=True)
-    except (ValueError, TypeError, OSError) as error:
+        saved = kerasfile.load(source)
+    except DataError as error:
         raise OptionError(
-            f"--add-model {source}: Keras cannot load it in safe mode: {_first_line(error)}; give "
-            "networks with layers of their own as package.module:function"
+            f"--add-model {_first_line(error)}; give networks with layers of their own as "
+            "package.module:function"
         ) from error
 
     def network(inputs: Any) -> Any:

@@ -250,6 +250,7 @@ def regions(here: Context) -> dict[str, Region]:
     """Return the kept predictions of the lowest seed by method, and their label as "truth"."""
     import numpy as np
 
+    from ppn_tf import npzfile
     from reproduce.parts import stitched
     from reproduce.parts.real import CHANNELS
 
@@ -260,8 +261,7 @@ def regions(here: Context) -> dict[str, Region]:
         path = here.store.path(spec, "npz")
         if spec.seed != seed or not path.exists():
             continue
-        with np.load(path, allow_pickle=False) as arrays:
-            kept = {name: arrays[name] for name in arrays.files}
+        kept = npzfile.read(path)
         for name, prefix in (("truth", "target_"), (spec.method, "")):
             patches = {c: kept[prefix + c].astype(np.float64) for c in CHANNELS}
             found.setdefault(name, stitched.region(patches, kept["positions_px"]))

@@ -254,6 +254,7 @@ def _column(
     """Return the phase pictures of one sample by method, the truth first, of seed 0."""
     import numpy as np
 
+    from ppn_tf import npzfile
     from ppn_tf.scaling import Scaling
     from reproduce.parts import curved
 
@@ -271,10 +272,9 @@ def _column(
     for spec, _ in runs:
         path = here.store.path(spec, "npz")
         if path.exists():
-            with np.load(path, allow_pickle=False) as arrays:
-                key = f"curved_{name}_phase"
-                if key in arrays.files:
-                    kept[spec.method] = arrays[key].astype(np.float64)
+            key = f"curved_{name}_phase"
+            if key in (header.name for header in npzfile.headers(path)):
+                kept[spec.method] = npzfile.read(path, (key,))[key].astype(np.float64)
     order = [*METHODS, *(method for method in kept if method not in METHODS)]
     return found | {method: kept[method] for method in order if method in kept}
 

@@ -92,10 +92,8 @@ def measured(here: Context, measure: bool) -> dict[float, dict[str, Any]]:
 
 def networks(here: Context) -> dict[str, tuple[Any, str]]:
     """Return the networks to time: trained where their weights are there."""
-    import keras
-
     from ppn_tf import models
-    from reproduce import experiments
+    from reproduce import experiments, record_files
 
     found = {}
     for model in MODELS:
@@ -104,7 +102,8 @@ def networks(here: Context) -> dict[str, tuple[Any, str]]:
         )
         path = here.store.path(spec, "keras")
         if path.exists():
-            found[model] = (keras.saving.load_model(path, safe_mode=True), f"run {spec.hash}")
+            network = record_files.load_network(path, here.store.find(spec) or {})
+            found[model] = (network, f"run {spec.hash}")
         else:
             found[model] = (models.create(model, (32, 32, 1)), "untrained")
     return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -174,7 +175,8 @@ def run_script(main: object, argv: Sequence[str] | None = None) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
         print(
-            "\ninterrupted: finished runs and epochs are kept; the same command goes on",
+            "\ninterrupted: finished runs and epochs are kept; the same command goes on:\n    "
+            + shlex.join(["python", *sys.argv] if argv is None else ["python", sys.argv[0], *argv]),
             file=sys.stderr,
         )
         sys.exit(130)

@@ -9,8 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from ppn_tf import yamlfile
 from ppn_tf.errors import DataError, OptionError
 
 METRICS = ("mse_amp", "psnr_amp", "ssim_amp", "mse_phase", "psnr_phase", "ssim_phase")
@@ -86,10 +85,7 @@ def _parsed(path: Path) -> dict[str, Published]:
 
 
 def _read(path: Path) -> dict[str, Published]:
-    try:
-        entries = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise DataError(f"{path}: cannot be read as YAML: {error}") from error
+    entries = yamlfile.read(path)
     if not isinstance(entries, list):
         raise DataError(f"{path}: expected a list of entries, received {type(entries).__name__}")
     paper: dict[str, Published] = {}

@@ -20,7 +20,7 @@ from ppn_tf.files import write_text
 from reproduce.options import ROOT, run_script
 
 #: Blocks of the README; each stands between two marks of its name.
-BLOCKS = ("results", "costs")
+BLOCKS = ("results", "costs", "reliability")
 BEGIN = "<!-- {}: written by reproduce/readme.py -->"
 END = "<!-- end of {} -->"
 
@@ -67,12 +67,16 @@ def renewed(text: str, folder: Path, name: str) -> str:
     RecordError
         If the marks are not there, each once and in order, or without outputs.
     """
-    from reproduce.reporting import costs, gather, summary
+    from reproduce.reporting import costs, gather, reliability, summary
 
     if not folder.is_dir():
         raise RecordError(f"there is no folder {folder}: name that of the outputs with --out")
     report = gather.gather(folder)
-    makers = {"results": summary.markdown, "costs": costs.markdown}
+    makers = {
+        "results": summary.markdown,
+        "costs": costs.markdown,
+        "reliability": lambda found: reliability.markdown(found.folder),
+    }
     for block in BLOCKS:
         text = _replaced(text, block, makers[block](report), name)
     return text

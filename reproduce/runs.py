@@ -9,15 +9,9 @@ harmless, afterwards.
 
 from __future__ import annotations
 
-import contextlib
 import datetime
-import fcntl
-import json
-import os
-import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +24,11 @@ from ppn_tf.files import replacing, write_json
 from ppn_tf.inference import Patches, predict
 from ppn_tf.numerics import NUMERICS_VERSION
 from ppn_tf.scaling import Scaling
-from reproduce import added, protocol
+from reproduce import added, protocol, record_files
 from reproduce.evaluate import EVALUATION_VERSION, Evaluation
 from reproduce.protocol import Prepared
+from reproduce.record_files import commit, read_record
 from reproduce.specification import RunSpec, digest
-
-#: Keys that every record has.
-RECORD_KEYS = ("spec", "hash", "results", "results_digest", "cost", "environment", "data")
 
 
 class RunStore:
@@ -105,7 +97,7 @@ class RunStore:
         record = None if retrain else self.current(spec)
         if record is not None:
             return record
-        with _lock(self.path(spec, "lock"), spec.label):
+        with record_files.lock(self.path(spec, "lock"), spec.label):
             # another process may have finished it while this one waited
             record = None if retrain else self.current(spec)
             return record or self._make(spec, retrain, progress)
@@ -124,7 +116,8 @@ class RunStore:
         return None if again else record
 
     def _make(self, spec: RunSpec, retrain: bool, progress: bool) -> dict[str, Any]:
-        started = time.time()
+        # a clock that cannot be set back
+        started = time.monotonic()
         training.make_repeatable(spec.seed, self.deterministic)
         prepared = protocol.prepare(spec, self.folder.parent / "labels")
         made_by = {"environment": self.environment()}
@@ -137,7 +130,7 @@ class RunStore:
         else:
             fitted = self._fit_network(spec, prepared, retrain, progress)
         predictor, network, described, epochs = fitted
-        trained = time.time()
+        trained = time.monotonic()
         evaluation = protocol.score(predictor, network, prepared, spec)
         results = {
             "scaling": prepared.scaling.to_dict(),
@@ -149,8 +142,8 @@ class RunStore:
         cost = {
             "epochs": [{k: e[k] for k in _COST_KEYS} for e in epochs],
             "train_seconds": round(sum(e["seconds"] for e in epochs), 1),
-            "evaluate_seconds": round(time.time() - trained, 1),
-            "total_seconds": round(time.time() - started, 1),
+            "evaluate_seconds": round(time.monotonic() - trained, 1),
+            "total_seconds": round(time.monotonic() - started, 1),
             "finished_utc": datetime.datetime.now(datetime.timezone.utc).isoformat("T", "seconds"),
         }
         made_by["data"] = prepared.dataset.provenance
@@ -160,11 +153,15 @@ class RunStore:
         self, spec: RunSpec, prepared: Prepared, retrain: bool, progress: bool
     ) -> tuple[Any, keras.Model, dict[str, Any], list[dict[str, Any]]]:
         dataset, scaling = prepared.dataset, prepared.scaling
+        if spec.custom:
+            # reading its file draws from the same generator
+            added.load(spec.model)
+        training.seed_weights(spec.seed)
         model = _create(spec, (*dataset.patterns.shape[1:], 1), scaling)
         checkpoint = self.path(spec, "checkpoint.npz")
         epochs = self._epochs_of_weights(spec, retrain)
         if epochs is not None:
-            model = keras.saving.load_model(self.path(spec, "keras"), safe_mode=True)
+            model = record_files.load_network(self.path(spec, "keras"), self.find(spec) or {})
         else:
             epochs = training.train(
                 model,
@@ -212,6 +209,8 @@ class RunStore:
         }
         with replacing(self.path(spec, "npz")) as temporary, temporary.open("wb") as stream:
             np.savez_compressed(stream, **evaluation.predictions)
+        record["files"] = record_files.checksums(self.path(spec))
+        record["digest"] = record_files.whole_digest(record)
         write_json(self.path(spec), record)
         self.path(spec, "checkpoint.npz").unlink(missing_ok=True)
         # as later calls find it: lists in place of tuples
@@ -249,53 +248,6 @@ def without_optimizer(model: keras.Model) -> keras.Model:
     bare = keras.Model.from_config(model.get_config())
     bare.set_weights(model.get_weights())
     return bare
-
-
-def read_record(path: Path) -> dict[str, Any]:
-    """Read a record and check that its results are as they were written.
-
-    Raises
-    ------
-    RecordError
-        If the file is no record, lacks a key, or its results do not fit their digest.
-    """
-    try:
-        record = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RecordError(f"record {path} cannot be read: {error}") from error
-    missing = [key for key in RECORD_KEYS if key not in record] if isinstance(record, dict) else []
-    if not isinstance(record, dict) or missing:
-        raise RecordError(f"record {path} lacks the keys {', '.join(missing) or 'of a record'}")
-    if digest(record["results"]) != record["results_digest"]:
-        raise RecordError(f"record {path} was changed: its results do not fit their digest")
-    return record
-
-
-def commit() -> str | None:
-    """Return the commit of the working tree, or $PPN_TF_COMMIT where there is no git."""
-    if "PPN_TF_COMMIT" in os.environ:
-        return os.environ["PPN_TF_COMMIT"]
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
-    try:
-        done = subprocess.run(
-            command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return done.stdout.strip()
-
-
-@contextlib.contextmanager
-def _lock(path: Path, label: str) -> Iterator[None]:
-    """Let one process at a time make a run; the system frees the lock of a killed one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print(f"waiting for another process that trains {label}", file=sys.stderr)
-            fcntl.flock(stream, fcntl.LOCK_EX)
-        yield
 
 
 def _fit_trivial(

@@ -70,7 +70,8 @@ def step_seconds(folder: Path, device: str) -> dict[str, float]:
         Name of the device.
     """
     found: dict[str, list[float]] = {}
-    for path in sorted(folder.glob("*/*.json")):
+    # hidden ones are files that a killed process left unfinished
+    for path in sorted(folder.glob("*/[!.]*.json")):
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
             seconds = [epoch["seconds"] for epoch in record["cost"]["epochs"]]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import concurrent.futures
 import multiprocessing
+import multiprocessing.connection
 import os
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 
 from tqdm import tqdm
@@ -54,7 +56,9 @@ def _side_by_side(
     threads = max(1, (os.cpu_count() or 1) // session.jobs)
     # spawn: a forked TensorFlow hangs
     context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(session.jobs, mp_context=context) as pool:
+    with concurrent.futures.ProcessPoolExecutor(
+        session.jobs, mp_context=context, initializer=_end_with_parent
+    ) as pool:
         waiting = {pool.submit(_one, spec, session, threads): spec for spec in specs}
         try:
             done = concurrent.futures.as_completed(waiting)
@@ -68,6 +72,21 @@ def _side_by_side(
             for process in multiprocessing.active_children():
                 process.terminate()
             raise
+
+
+def _end_with_parent() -> None:
+    """Let this process end when the one that started it is killed.
+
+    It would otherwise train on, hold the lock of its run, and never be told to stop.
+    """
+    parent = multiprocessing.parent_process()
+
+    def watch() -> None:
+        multiprocessing.connection.wait([parent.sentinel])
+        os._exit(1)
+
+    if parent is not None:
+        threading.Thread(target=watch, daemon=True).start()
 
 
 def _one(spec: RunSpec, session: Session, threads: int) -> None:

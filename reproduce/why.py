@@ -226,7 +226,7 @@ def run_lines(cell: Mapping[str, Any], folder: Path) -> list[str]:
     """Name the records behind a cell: hash, seed, backend, device, commit, file."""
     lines = []
     for key in cell.get("runs") or ():
-        paths = sorted((folder / key).glob("*.json"))
+        paths = sorted((folder / key).glob("[!.]*.json"))
         if not paths:
             lines.append(f"    run {key}: its record is not in {folder}")
         for path in paths:
@@ -245,7 +245,7 @@ def run_lines(cell: Mapping[str, Any], folder: Path) -> list[str]:
 
 def read_documents(out: Path) -> Iterator[tuple[Path, Document]]:
     """Yield the exhibits' files of a folder; what is no exhibit's file is left out."""
-    for path in sorted(out.glob("*.json")):
+    for path in sorted(out.glob("[!.]*.json")):
         try:
             document = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:

@@ -274,7 +274,7 @@ def test_runs_side_by_side_fail_by_themselves(world, monkeypatch):
 
     # threads in place of processes: each would import a backend
     pool = "concurrent.futures.ProcessPoolExecutor"
-    monkeypatch.setattr(f"reproduce.trainings.{pool}", lambda jobs, mp_context: ThreadPool(jobs))
+    monkeypatch.setattr(f"reproduce.trainings.{pool}", lambda jobs, **_: ThreadPool(jobs))
     monkeypatch.setattr(trainings, "_one", one)
     session = everything.prepare(everything.options().parse_args([]))
     runs = [spec(seed=seed) for seed in range(3)]

@@ -234,7 +234,7 @@ def test_labels_are_cached_with_their_provenance(scan, tmp_path, monkeypatch):
     for name in ("field", "probe", "errors"):
         np.testing.assert_array_equal(getattr(again, name), getattr(made, name))
     note.with_suffix(".npz").write_bytes(b"broken")
-    with pytest.raises(DataError, match="cannot be read .*remove it, the label is then made again"):
+    with pytest.raises(DataError, match="cannot be read .*Remove the file, the label is then made"):
         labels.reconstruct(scan, tmp_path, iterations=3, engine="numpy")
 
 

@@ -17,7 +17,7 @@ keras = pytest.importorskip("keras")
 from ppn_tf import data, models, training  # noqa: E402
 from ppn_tf.errors import RecordError  # noqa: E402
 from ppn_tf.training import TrainingConfig  # noqa: E402
-from reproduce import evaluate, protocol, runs  # noqa: E402
+from reproduce import evaluate, protocol, record_files, runs  # noqa: E402
 from reproduce.evaluate import Evaluation  # noqa: E402
 from reproduce.runs import RunStore, read_record  # noqa: E402
 from reproduce.specification import RunSpec, digest  # noqa: E402
@@ -88,7 +88,8 @@ def no_making(*_args, **_kwargs):
 
 def test_record_of_a_network(trained):
     store, record = trained
-    assert set(runs.RECORD_KEYS) <= set(record)
+    assert set(record_files.RECORD_KEYS) <= set(record)
+    assert set(record["files"]) == {"keras"}
     assert record["hash"] == NETWORK.hash == store.path(NETWORK).parent.name
     assert store.path(NETWORK).name == f"{BACKEND}.json"
     assert record["spec"] == json.loads(json.dumps(NETWORK.to_dict()))
@@ -129,6 +130,7 @@ def test_fresh_training_gives_the_same_digest_and_retrain_replaces(trained, stor
     record = json.loads(store.path(NETWORK).read_text())
     record["results"]["regions"] = {}
     record["results_digest"] = digest(record["results"])
+    record["digest"] = record_files.whole_digest(record)
     store.path(NETWORK).write_text(json.dumps(record))
     assert store.ensure(NETWORK, progress=False)["results"]["regions"] == {}
     replaced = store.ensure(NETWORK, retrain=True, progress=False)
@@ -170,6 +172,10 @@ def test_trivial_inputs_are_scaled_as_the_network_scales_them(transform):
         (lambda text: "[]", "lacks the keys of a record"),
         (lambda text: text.replace('"cost"', '"costs"'), "lacks the keys cost"),
         (lambda text: text.replace('"parameters": 0', '"parameters": 1'), "was changed: its resu"),
+        (lambda text: text.replace('"train_size": 24', '"train_size": 25'), "its specification"),
+        (lambda text: text.replace("CPU (test)", "a GPU"), "was changed: its content"),
+        (lambda text: text.replace('"parameters": 0', '"parameters": NaN'), "holds NaN"),
+        (lambda text: "[" * 100_000, "cannot be read"),
     ],
 )
 def test_damaged_and_edited_records_count_as_missing(store, capsys, damage, message):

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import zipfile
-import zlib
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
+from ppn_tf import npzfile
 from ppn_tf.data import forward, objects, probes, scan, sources
 from ppn_tf.errors import DataError, OptionError, SourceMissingError
 from ppn_tf.files import replacing
@@ -19,7 +18,6 @@ from ppn_tf.scaling import Scaling
 #: Written into every file and checked when it is read.
 FORMAT: Final = "ppn_tf.dataset/1"
 _ARRAYS: Final = ("patterns", "amplitude", "phase", "positions_px")
-_BROKEN: Final = (zipfile.BadZipFile, zlib.error)
 _KEYS: Final = (*_ARRAYS, "grid_shape", "object_shape", "provenance", "format")
 
 
@@ -163,33 +161,27 @@ class Dataset:
             another format.
         """
         path = Path(path)
-        try:
-            with np.load(path, allow_pickle=False) as archive:
-                missing = [key for key in _KEYS if key not in archive.files]
-                if missing:
-                    raise DataError(
-                        f"{path} lacks the keys {', '.join(missing)}: expected a file that "
-                        f"Dataset.save wrote, received the keys {', '.join(archive.files)}"
-                    )
-                values = {key: archive[key] for key in _KEYS}
-        except FileNotFoundError as error:
-            raise DataError(f"{path} does not exist: check the path") from error
-        except DataError:
-            raise
-        # TypeError: np.load gives a bare array, without keys, for an npy file
-        except (OSError, ValueError, EOFError, TypeError, *_BROKEN) as error:
-            raise DataError(
-                f"{path} cannot be read as npz ({error}): expected a file that Dataset.save wrote, "
-                "it may be truncated"
-            ) from error
+        values = npzfile.read(path, _KEYS)
         if str(values["format"]) != FORMAT:
-            raise DataError(f"{path}: expected format {FORMAT}, received {values['format']}")
-        grid_shape = tuple(values["grid_shape"].tolist()) or None
+            raise DataError(
+                f"{path}: expected format {FORMAT}, received {str(values['format'])[:80]}: is it a "
+                "file that Dataset.save wrote?"
+            )
+        for key in ("grid_shape", "object_shape"):
+            if values[key].dtype.kind not in "iuf" or values[key].shape not in ((2,), (0,)):
+                raise DataError(
+                    f"{path}: {key}: expected two whole numbers, received {values[key].dtype} "
+                    f"{values[key].shape}"
+                )
+        try:
+            provenance = json.loads(str(values["provenance"]))
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"{path}: provenance is no JSON: {error}") from error
         return cls(
             **{name: values[name] for name in _ARRAYS},
-            grid_shape=grid_shape,
+            grid_shape=tuple(values["grid_shape"].tolist()) or None,
             object_shape=tuple(values["object_shape"].tolist()),
-            provenance=json.loads(str(values["provenance"])),
+            provenance=provenance,
         )
 
     def _checked(self, indices: np.ndarray) -> np.ndarray:

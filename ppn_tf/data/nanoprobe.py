@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import zipfile
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
+from ppn_tf import npzfile
 from ppn_tf.data import sources
 from ppn_tf.data.dataset import Dataset
 from ppn_tf.errors import DataError
@@ -251,20 +251,7 @@ def _check_arrangement(path: Path, field: np.ndarray) -> None:
 
 
 def _read(path: Path, keys: tuple[str, ...]) -> dict[str, np.ndarray]:
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            missing = [key for key in keys if key not in archive.files]
-            if missing:
-                raise DataError(
-                    f"{path} lacks the keys {', '.join(missing)}, received the keys "
-                    f"{', '.join(archive.files)}"
-                )
-            return {key: archive[key] for key in keys}
-    except FileNotFoundError as error:
-        raise DataError(f"{path} does not exist: check the path") from error
-    # TypeError, AttributeError: np.load gives a bare array, without keys, for an npy file
-    except (OSError, ValueError, EOFError, TypeError, AttributeError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path} cannot be read as npz ({error})") from error
+    return npzfile.read(path, keys)
 
 
 def _unfit(path: Path, key: str, expected: str, values: np.ndarray) -> DataError:

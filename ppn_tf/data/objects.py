@@ -8,8 +8,8 @@ from collections.abc import Callable
 import numpy as np
 import scipy.fft
 import scipy.ndimage
-import tifffile
 
+from ppn_tf import tiff
 from ppn_tf.data import sources
 from ppn_tf.errors import DataError, OptionError, SourceMissingError
 from ppn_tf.seeding import generator
@@ -184,7 +184,7 @@ def _ltem() -> ComplexObject:
     images = []
     for name in names:
         path = sources.fetch(name)
-        image = tifffile.imread(path).astype(np.float64)
+        image = tiff.read(path).astype(np.float64)
         if image.shape != shape:
             raise DataError(f"{path}: expected an image of {shape}, received {image.shape}")
         images.append(image)

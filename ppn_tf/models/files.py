@@ -7,7 +7,8 @@ from pathlib import Path
 
 import keras
 
-from ppn_tf.errors import RecordError
+from ppn_tf import kerasfile
+from ppn_tf.errors import DataError, RecordError
 from ppn_tf.files import replacing
 
 
@@ -28,11 +29,10 @@ def load_file(path: Path | str) -> keras.Model:
             "it with model.save('name.keras')"
         )
     try:
-        return keras.saving.load_model(path, compile=False, safe_mode=True)
-    # Keras raises what its layers raise: nothing of it is ours
-    except Exception as error:
+        return kerasfile.load(path)
+    except DataError as error:
         raise RecordError(
-            f"model {path} cannot be loaded ({type(error).__name__}: {error}): expected a network "
+            f"model {path} cannot be loaded ({error}): expected a network "
             "that ppn_tf saved, or one whose layers are registered with Keras"
         ) from error
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ppn_tf import data, epie, phase, stitching
+from ppn_tf import data, epie, npzfile, phase, stitching
 from ppn_tf.data.dataset import Dataset
 from ppn_tf.errors import DataError
 from ppn_tf.files import replacing, write_json
@@ -93,10 +93,10 @@ def find(
         _reconstruct(path, name, method, object_name, iterations)
         write_json(path.with_suffix(".json"), settings)
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            real, imag, errors, seconds = (archive[key] for key in _KEYS)
-    except (OSError, ValueError, EOFError, KeyError) as error:
-        raise DataError(f"{path} cannot be read ({error}): remove it, it is made again") from error
+        arrays = npzfile.read(path, _KEYS)
+    except DataError as error:
+        raise DataError(f"{error}. Remove the file, it is made again") from error
+    real, imag, errors, seconds = (arrays[key] for key in _KEYS)
     return {
         "field": real + 1j * imag,
         "errors": errors,

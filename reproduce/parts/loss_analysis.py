@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ppn_tf import affine, data, losses, metrics
+from ppn_tf import affine, data, losses, metrics, npzfile
 from ppn_tf.scaling import Scaling
 from reproduce import protocol, tables
 from reproduce.evaluate import CHANNELS, FIGURE_REGION
@@ -138,14 +138,14 @@ def without_affine(
     scaling = Scaling.from_dict(record["results"]["scaling"])
     truth = targets(prepared, indices, scaling)
     found = {}
-    with np.load(path, allow_pickle=False) as kept:
-        for channel in CHANNELS:
-            prediction, target = kept[channel][..., None], truth[channel][..., None]
-            fitted = affine.remove(prediction, target)
-            found[channel] = {
-                "psnr_db": metrics.psnr(prediction, target, data_range=1.0),
-                "psnr_db_without_affine": metrics.psnr(fitted, target, data_range=1.0),
-            }
+    kept = npzfile.read(path, CHANNELS)
+    for channel in CHANNELS:
+        prediction, target = kept[channel][..., None], truth[channel][..., None]
+        fitted = affine.remove(prediction, target)
+        found[channel] = {
+            "psnr_db": metrics.psnr(prediction, target, data_range=1.0),
+            "psnr_db_without_affine": metrics.psnr(fitted, target, data_range=1.0),
+        }
     return found
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ppn_tf import data, stitching
-from ppn_tf.errors import RecordError
+from ppn_tf import data, npzfile, stitching
+from ppn_tf.errors import DataError, RecordError
 from ppn_tf.scaling import Scaling
 
 Record = dict[str, Any]
@@ -68,13 +68,13 @@ def kept(path: Path) -> Region | None:
     if not path.exists():
         return None
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            patches = {channel: arrays[channel].astype(np.float64) for channel in CHANNELS}
-            return region(patches, arrays["positions_px"])
-    except (OSError, ValueError, KeyError) as error:
+        arrays = npzfile.read(path, (*CHANNELS, "positions_px"))
+    except DataError as error:
         raise RecordError(
-            f"predictions {path} cannot be read: {error}; remove the run's folder and run again"
+            f"predictions cannot be read: {error}; remove the run's folder and run again"
         ) from error
+    patches = {channel: arrays[channel].astype(np.float64) for channel in CHANNELS}
+    return region(patches, arrays["positions_px"])
 
 
 def truth(record: Record, like: Region) -> Region:

@@ -59,7 +59,7 @@ def markdown(report: Report) -> str:
 
 def _memory_and_disk(folder: Path) -> str:
     """Say what the records there needed, from the records and their files."""
-    paths = sorted(folder.glob("*/*.json"))
+    paths = sorted(folder.glob("*/[!.]*.json"))
     records = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
     peaks = [epoch["peak_rss_mib"] or 0 for record in records for epoch in record["cost"]["epochs"]]
     if not peaks:

@@ -90,7 +90,7 @@ class Run:
 def read_documents(folder: Path) -> list[Document]:
     """Read the documents of all exhibits in the order of the paper."""
     found = []
-    for path in sorted(folder.glob("*.json")):
+    for path in sorted(folder.glob("[!.]*.json")):
         content = _json(path)
         if isinstance(content, dict) and isinstance(content.get("exhibit"), str):
             found.append(_document(content))
@@ -149,7 +149,8 @@ def read_runs(folder: Path) -> dict[tuple[str, str], Run]:
 
 
 def _runs(folder: Path) -> Iterator[Run]:
-    for path in sorted(folder.glob("*/*.json")):
+    # hidden ones are files that a killed process left unfinished
+    for path in sorted(folder.glob("*/[!.]*.json")):
         try:
             yield _run(_json(path))
         except (KeyError, TypeError, AttributeError):

@@ -200,10 +200,17 @@ def test_npz_that_declares_too_much_is_refused_before_it_is_read(tmp_path):
     with zipfile.ZipFile(tmp_path / "bomb.npz", "w") as archive:
         archive.writestr(f"{npz.OWN_KEY}.npy", header.getvalue())
     with pytest.raises(
-        DataError, match=r"declares the shape \(1000000, 512, 512\), which makes 977 GiB in all: "
-        "expected at most 8 GiB, raise memory_limit_gib"
-    ):  # fmt: skip
+        DataError, match=r"declares float32 \(1000000, 512, 512\), 1048576000000 bytes, and holds 0"
+    ):
         formats.read(tmp_path / "bomb.npz")
+    # 40 MiB that take 40 kB in the file
+    content = {npz.OWN_KEY: np.zeros((40, 512, 512), np.float32)}
+    np.savez_compressed(tmp_path / "bomb.npz", **content)
+    with pytest.raises(
+        DataError, match=r"declares the shape \(40, 512, 512\), which makes 0.0391 GiB in all: "
+        "expected at most 0.01 GiB, raise memory_limit_gib"
+    ):  # fmt: skip
+        formats.read(tmp_path / "bomb.npz", memory_limit_gib=0.01)
     with pytest.raises(OptionError, match="memory_limit_gib must be above 0, received 0"):
         formats.read(tmp_path / "bomb.npz", memory_limit_gib=0)
 

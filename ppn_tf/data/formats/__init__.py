@@ -8,7 +8,7 @@ name. Nothing in here imports Keras.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -46,6 +46,7 @@ def read(
     detector_pixel_m: float | tuple[float, float] | None = None,
     object_pixel_m: float | tuple[float, float] | None = None,
     memory_limit_gib: float = MEMORY_LIMIT_GIB,
+    allow_filters: Sequence[int] = (),
     **flags: Any,
 ) -> Scan:
     """Read a scan.
@@ -60,6 +61,9 @@ def read(
         size stands for height and width.
     memory_limit_gib : float
         Largest total size of the arrays that the file declares [GiB].
+    allow_filters : sequence of int
+        Numbers of HDF5 filters that may be used beside gzip, shuffle, fletcher32 and lzf.
+        They are foreign code: for files that you trust.
     **flags
         What else the format leaves open: see `flags` and the reader of the format.
 
@@ -81,7 +85,7 @@ def read(
     _check_flags(reader, name, flags)
     pixels = (detector_pixel_m, object_pixel_m)
     known = Geometry(energy_eV, distance_m, *pixels)  # type: ignore[arg-type]
-    return reader(path, known, Budget(memory_limit_gib), **flags)
+    return reader(path, known, Budget(memory_limit_gib, allow_filters), **flags)
 
 
 def write(path: Path | str, scan: Scan, *, format: str | None = None, **flags: Any) -> None:

@@ -176,14 +176,15 @@ def _energy_eV(file: h5py.File, known: Geometry) -> float | None:
         node = hdf5.dataset(file, path)
         value = hdf5.number(node)
         if node is not None and value is not None:
-            units = hdf5.text(node.attrs.get("units", ""))
+            units = hdf5.text(hdf5.attribute(node, "units") or "")
             if units in _UNITS:
                 return value * _UNITS[units]
             return _unusable(file, known, f"key {path!r} has the units {units!r}")
     value = hdf5.number(hdf5.dataset(file, SOURCE_ENERGY))
     if value is None:
         return None
-    definition = next((hdf5.text(node[()]) for node in _definitions(file) if node is not None), "")
+    nodes = (node for node in _definitions(file) if node is not None)
+    definition = next((hdf5.text(hdf5.small(node)) for node in nodes), "")
     if definition in NEXUS:
         return _unusable(file, known, f"by {definition}, {SOURCE_ENERGY!r} is the machine's energy")
     energy = value / JOULE_PER_EV

@@ -3,19 +3,36 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 import h5py
 import numpy as np
 
-from ppn_tf.data.formats.memory import Budget
-from ppn_tf.errors import DataError
+from ppn_tf.data.formats.memory import FILTERS, Budget
+from ppn_tf.errors import DataError, PpnError
 
+#: Groups inside groups that are looked into.
+_MAX_DEPTH: Final = 32
 #: Soft links that one path may follow.
 _MAX_LINKS: Final = 16
+#: Largest attribute, and largest single text or number [bytes].
+_SMALL: Final = 1 << 20
+#: What h5py raises on damaged files.
+_LIBRARY: Final = (
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    RuntimeError,
+    OverflowError,
+    MemoryError,
+    SystemError,
+    NotImplementedError,
+)
 
 
 @contextlib.contextmanager
@@ -32,8 +49,12 @@ def opened(path: Path) -> Iterator[h5py.File]:
     try:
         with h5py.File(path, "r") as file:
             yield file
-    except OSError as error:
-        raise DataError(f"{path} cannot be read as HDF5 ({error})") from error
+    except PpnError:
+        raise
+    except _LIBRARY as error:
+        raise DataError(
+            f"{path} cannot be read as HDF5 ({type(error).__name__}: {error}): it may be damaged"
+        ) from error
 
 
 def find(file: h5py.File, path: str) -> h5py.Group | h5py.Dataset | None:
@@ -112,6 +133,8 @@ def array(source: h5py.Dataset, budget: Budget) -> np.ndarray:
             f"{source.dtype} {source.shape}"
         )
     budget.take(source.shape, source.dtype.itemsize, f"{source.file.filename}:{source.name}")
+    _check_filters(source, budget.filters)
+    _check_chunks(source, budget)
     return source[()]
 
 
@@ -124,7 +147,50 @@ def number(node: h5py.Dataset | None) -> float | None:
             f"{node.file.filename}: key {node.name!r}: expected one number, received "
             f"{node.dtype} {node.shape}"
         )
-    return float(np.asarray(node[()]).reshape(()))
+    return float(np.asarray(small(node)).reshape(()))
+
+
+def small(node: h5py.Dataset) -> Any:
+    """Return the value of a dataset that holds one number or one text.
+
+    Raises
+    ------
+    DataError
+        If it is large: that is refused before it is read.
+    """
+    size = node.id.get_storage_size()
+    kind = h5py.check_string_dtype(node.dtype)
+    if node.size is None or node.size > 64 or max(size, node.dtype.itemsize) > _SMALL:
+        raise DataError(
+            f"{node.file.filename}: key {node.name!r}: expected one number or text, received "
+            f"{node.dtype} {node.shape}"
+        )
+    if node.dtype.kind == "O" and kind is None:
+        raise DataError(f"{node.file.filename}: key {node.name!r}: {node.dtype} is not read")
+    _check_filters(node, FILTERS)
+    _check_chunks(node, Budget(1.0))
+    return node[()]
+
+
+def attribute(node: h5py.Group | h5py.Dataset, key: str) -> Any:
+    """Return a small attribute, or None where there is none.
+
+    Raises
+    ------
+    DataError
+        If it is large, or holds references or mixed types: that is refused before it is read.
+    """
+    if key not in node.attrs:
+        return None
+    found = node.attrs.get_id(key)
+    count = math.prod(found.shape) if found.shape is not None else 0
+    mixed = found.dtype.kind in "OV" and h5py.check_string_dtype(found.dtype) is None
+    if mixed or count * max(found.dtype.itemsize, 1) > _SMALL:
+        raise DataError(
+            f"{node.file.filename}: attribute {key!r} of {node.name!r}: expected a number or a "
+            f"text, received {found.dtype} {found.shape}"
+        )
+    return node.attrs[key]
 
 
 def text(value: Any) -> str:
@@ -164,11 +230,56 @@ def rows(file: h5py.File, limit: int) -> list[tuple[str, tuple[int, ...] | None,
             else:
                 found.append((here, None, "group"))
                 # hard links can make circles
-                if depth < 32 and isinstance(node, h5py.Group):
+                if depth < _MAX_DEPTH and isinstance(node, h5py.Group):
                     walk(node, here, depth + 1)
 
     walk(file, "/", 0)
     return found
+
+
+def total_bytes(source: BinaryIO, name: str) -> int:
+    """Return the declared size of all datasets of a file of nothing but groups and numbers.
+
+    Parameters
+    ----------
+    source : binary file
+    name : str
+        For the message.
+
+    Raises
+    ------
+    DataError
+        At any link but a hard one, at values in another file, and at datasets that are
+        neither numbers nor short text.
+    """
+    try:
+        with h5py.File(source, "r") as file:
+            return sum(_sizes(file, name, 0))
+    except PpnError:
+        raise
+    except _LIBRARY as error:
+        raise DataError(
+            f"{name} cannot be read as HDF5 ({type(error).__name__}: {error}): it may be damaged"
+        ) from error
+
+
+def _sizes(group: h5py.Group, name: str, depth: int) -> Iterator[int]:
+    if depth > _MAX_DEPTH:
+        raise DataError(f"{name}: groups nest deeper than {_MAX_DEPTH} levels")
+    for key in group:
+        if not isinstance(group.get(key, getlink=True), h5py.HardLink):
+            raise DataError(f"{name}: key {key!r} is a link, which is not followed")
+        node = group[key]
+        if isinstance(node, h5py.Group):
+            yield from _sizes(node, name, depth + 1)
+            continue
+        if not isinstance(node, h5py.Dataset) or node.shape is None:
+            raise DataError(f"{name}: key {key!r} is neither a group nor numbers")
+        _check_storage(node.file, node)
+        _check_filters(node, FILTERS)
+        if node.dtype.kind in "OV":
+            small(node)
+        yield node.size * node.dtype.itemsize
 
 
 def _parts(path: str) -> list[str]:
@@ -184,11 +295,27 @@ def _check_storage(file: h5py.File, node: h5py.Dataset) -> None:
             f"{file.filename}: the values of {node.name!r} lie in another file ({names[0]!r}), "
             "which is not followed: copy the data into one file (h5repack, h5copy)"
         )
+
+
+def _check_filters(node: h5py.Dataset, allowed: Collection[int]) -> None:
     creation = node.id.get_create_plist()
     for index in range(creation.get_nfilters()):
         code, _, _, label = creation.get_filter(index)
+        where = f"{node.file.filename}: {node.name!r} is compressed with filter {code}"
+        # asked in this order: a filter that is asked for may be loaded from a plug-in
+        if code not in allowed:
+            raise DataError(
+                f"{where} ({text(label)}), which is foreign code: pass allow_filters=({code},) if "
+                "the file is one that you trust"
+            )
         if not h5py.h5z.filter_avail(code):
             raise DataError(
-                f"{file.filename}: {node.name!r} is compressed with filter {code} "
-                f"({text(label)}), which is not installed: pip install hdf5plugin and import it"
+                f"{where} ({text(label)}), which is not installed: pip install hdf5plugin and "
+                "import it"
             )
+
+
+def _check_chunks(node: h5py.Dataset, budget: Budget) -> None:
+    """Refuse chunks larger than all that may be read: one is unpacked as a whole."""
+    if node.chunks is not None:
+        budget.check(node.chunks, node.dtype.itemsize, f"{node.file.filename}:{node.name} (chunk)")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,6 +15,8 @@ from ppn_tf.errors import DataError, OptionError
 #: Largest total of the arrays that one file may declare [GiB], unless told otherwise.
 MEMORY_LIMIT_GIB: Final = 8.0
 _GIB: Final = 1 << 30
+#: Filters of HDF5 that are read without being asked for: gzip, shuffle, fletcher32, lzf.
+FILTERS: Final = (1, 2, 3, 32000)
 
 
 class Budget:
@@ -23,13 +26,27 @@ class Budget:
     ----------
     limit_gib : float
         Largest sum of the sizes that are declared [GiB].
+    allow_filters : sequence of int
+        Numbers of HDF5 filters that may be used beside `FILTERS`.
     """
 
-    def __init__(self, limit_gib: float = MEMORY_LIMIT_GIB) -> None:
+    def __init__(
+        self, limit_gib: float = MEMORY_LIMIT_GIB, allow_filters: Sequence[int] = ()
+    ) -> None:
         if not (math.isfinite(limit_gib) and limit_gib > 0):
             raise OptionError(f"memory_limit_gib must be above 0, received {limit_gib}")
         self._limit_bytes = limit_gib * _GIB
         self._used_bytes = 0
+        self.filters = (*FILTERS, *allow_filters)
+
+    def check(self, shape: tuple[int, ...], itemsize: int, name: str) -> None:
+        """Refuse an array that is above the limit by itself, without counting it."""
+        size = math.prod(shape) * itemsize
+        if size > self._limit_bytes:
+            raise DataError(
+                f"{name} declares the shape {tuple(shape)}, {size / _GIB:.3g} GiB: expected at "
+                f"most {self._limit_bytes / _GIB:.3g} GiB, raise memory_limit_gib if this is meant"
+            )
 
     def take(self, shape: tuple[int, ...], itemsize: int, name: str) -> None:
         """Allow for one more array.

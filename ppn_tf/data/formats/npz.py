@@ -161,7 +161,8 @@ def _own_content(scan: Scan) -> dict[str, Any]:
 
 def _own(path: Path, known: Geometry, budget: memory.Budget, *, with_object: bool) -> Scan:
     arrays = archive.load(path, budget)
-    version = arrays[OWN_KEY].tolist()
+    found = arrays[OWN_KEY]
+    version = found.tolist() if found.size == 1 else f"an array of shape {found.shape}"
     if version != VERSION:
         raise DataError(f"{path}: {OWN_KEY}: expected version {VERSION}, received {version}")
     missing = [key for key in ("patterns", "positions_px", "provenance") if key not in arrays]

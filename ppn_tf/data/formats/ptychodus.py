@@ -292,13 +292,13 @@ def _geometry(file: h5py.File) -> Geometry:
     """Return what the product states; ptychodus writes 0 for what it does not know."""
     values: dict[str, Any] = {}
     for key, name in ((_ENERGY, "energy_eV"), (_DISTANCE, "distance_m")):
-        value = file.attrs.get(key)
+        value = hdf5.attribute(file, key)
         values[name] = float(value) if value is not None and float(value) != 0 else None
     found = Geometry(**values)
     for key in (PROBE, OBJECT):
         node = hdf5.dataset(file, key)
         if node is not None and all(name in node.attrs for name in _PIXEL):
-            height, width = (float(node.attrs[name]) for name in _PIXEL)
+            height, width = (float(hdf5.attribute(node, name)) for name in _PIXEL)
             pixel = Geometry(object_pixel_m=(height, width))
             found = found.joined(pixel, f"{file.filename}: key {key!r}")
     return found
@@ -324,9 +324,9 @@ def _object(file: h5py.File, budget: memory.Budget) -> np.ndarray | None:
 
 
 def _center(file: h5py.File, given: tuple[float, float] | None) -> tuple[float, float]:
-    attributes = file[OBJECT].attrs
-    if all(name in attributes for name in _CENTER):
-        y, x = (float(attributes[name]) for name in _CENTER)
+    node = hdf5.dataset(file, OBJECT)
+    if all(name in node.attrs for name in _CENTER):
+        y, x = (float(hdf5.attribute(node, name)) for name in _CENTER)
         if given is not None and not np.allclose(given, (y, x), rtol=0, atol=1e-12):
             raise DataError(
                 f"{file.filename}: object_center_m: the file states {(y, x)}, received {given}: "
@@ -342,10 +342,10 @@ def _center(file: h5py.File, given: tuple[float, float] | None) -> tuple[float, 
 def _details(file: h5py.File) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key in _KEPT_ATTRIBUTES:
-        value = file.attrs.get(key)
+        value = hdf5.attribute(file, key)
         if value is not None:
             number = isinstance(value, (int, float, np.number))
             found[key] = float(value) if number else hdf5.text(value)
     if PROVENANCE in file.attrs:
-        found["written_from"] = json.loads(hdf5.text(file.attrs[PROVENANCE]))
+        found["written_from"] = json.loads(hdf5.text(hdf5.attribute(file, PROVENANCE)))
     return found

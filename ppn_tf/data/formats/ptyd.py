@@ -158,14 +158,14 @@ def _entry(file: h5py.File, key: str) -> h5py.Dataset | None:
 def _check_propagation(file: h5py.File) -> None:
     for group in _GROUPS:
         node = hdf5.dataset(file, f"/{group}/propagation")
-        if node is not None and (value := hdf5.text(node[()])) != "farfield":
+        if node is not None and (value := hdf5.text(hdf5.small(node))) != "farfield":
             raise DataError(f"{file.filename}: propagation: expected farfield, received {value!r}")
 
 
 def _geometry(file: h5py.File) -> Geometry:
     energy = hdf5.number(_entry(file, "energy"))
     node = _entry(file, "psize")
-    pixel = None if node is None or node.size not in (1, 2) else np.ravel(node[()])
+    pixel = None if node is None or node.size not in (1, 2) else np.ravel(hdf5.small(node))
     return Geometry(
         None if energy is None else energy * 1e3,
         hdf5.number(_entry(file, "distance")),
@@ -177,7 +177,7 @@ def _zero_frequency(file: h5py.File, window: tuple[int, int], given: str | None)
     found: str | None = None
     node = _entry(file, "center")
     if node is not None and node.size == 2:
-        center = tuple(float(value) for value in np.ravel(node[()]))
+        center = tuple(float(value) for value in np.ravel(hdf5.small(node)))
         middle = (window[0] // 2, window[1] // 2)
         found = {middle: "centre", (0, 0): "corner"}.get(center)  # type: ignore[call-overload]
         if found is None:
@@ -189,7 +189,7 @@ def _zero_frequency(file: h5py.File, window: tuple[int, int], given: str | None)
     else:
         words = (hdf5.dataset(file, f"/{group}/center") for group in _GROUPS)
         for word in (item for item in words if item is not None and item.shape is not None):
-            found = {"fftshift": "centre", "fft": "corner"}.get(hdf5.text(word[()]), found)
+            found = {"fftshift": "centre", "fft": "corner"}.get(hdf5.text(hdf5.small(word)), found)
     memory.ask(file.filename, zero_frequency=(found or given, "centre or corner of the patterns"))
     if found and given and found != given:
         raise DataError(

@@ -1,0 +1,159 @@
+"""What the fault tests tried and met, as a table: from ``reliability.json`` alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+FILE = "reliability.json"
+
+Part = Mapping[str, Mapping[str, Any]]
+
+
+def markdown(folder: Path) -> str:
+    """Return the table of what was tried, a row each.
+
+    Parameters
+    ----------
+    folder : Path
+        ``results``.
+    """
+    try:
+        record = json.loads((folder / FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return "Nothing has been recorded yet: run `python reproduce/reliability.py`."
+    rows = [row for kind, maker in _MAKERS.items() for row in maker(record.get(kind, {}))]
+    made = record.get("made", {})
+    head = [["tried", "how often", "what came of it"], ["---"] * 3]
+    lines = [*(f"| {' | '.join(row)} |" for row in [*head, *rows]), ""]
+    lines.append(
+        f"Made by the tests (commit {made.get('commit') or 'unknown'}, {made.get('device', '')}, "
+        + ", ".join(f"{name} {version}" for name, version in made.get("versions", {}).items())
+        + ")."
+    )
+    return "\n".join(lines)
+
+
+def _kills(part: Part) -> list[list[str]]:
+    rows = []
+    for name, found in part.items():
+        kills = found["kills"]
+        phases = ", ".join(f"{phase} {count}" for phase, count in kills.items() if count)
+        rows.append(
+            [
+                f"killed (SIGKILL) and started again, {name}: {phases}",
+                f"{sum(kills.values())} kills",
+                f"{_none(found['digests_that_differ'])} of the final records differs from an "
+                f"undisturbed run's; {found['unfinished_files']} unfinished files left behind, "
+                "none read",
+            ]
+        )
+    return rows
+
+
+def _concurrency(part: Part) -> list[list[str]]:
+    rows = []
+    for name, found in part.items():
+        if "writers_at_once" in found:
+            result = "one trains, the other waits and takes its record"
+        else:
+            result = f"{_none(found['digests_that_differ'])} of the records differs"
+        rows.append([name, f"{found.get('rounds') or found.get('runs')} times", result])
+    return rows
+
+
+def _disk(part: Part) -> list[list[str]]:
+    if not part:
+        return []
+    refused = sum(found.get("refused", 0) for found in part.values())
+    differ = sum(found.get("digests_that_differ", 0) for found in part.values())
+    return [
+        [
+            ", ".join(part),
+            f"{len(part)} ways",
+            f"{refused} refused with what to do; started again, {_none(differ)} of the records "
+            "differs",
+        ]
+    ]
+
+
+def _fuzz(part: Part) -> list[list[str]]:
+    rows = []
+    for name, found in part.items():
+        rows.append(
+            [
+                f"damaged {name} files",
+                f"{found['inputs']:,} inputs",
+                f"{found['refused']:,} refused, {found['accepted']:,} still readable; "
+                f"{_none(found['foreign_errors'])} foreign error, {_none(found['crashes'])} crash, "
+                f"{_none(found['hangs'])} hang; memory up to +{found['peak_growth_mib']} MiB",
+            ]
+        )
+    return rows
+
+
+def _counted(what: str, result: str) -> Callable[[Part], list[list[str]]]:
+    def rows(part: Part) -> list[list[str]]:
+        return [[what, f"{len(part)} cases", result]] if part else []
+
+    return rows
+
+
+def _determinism(part: Part) -> list[list[str]]:
+    return [
+        [
+            f"one seed in fresh processes, {name}",
+            f"{found['processes']} processes",
+            f"{found['digests']} digest; the seed reaches {', '.join(found['streams'])}",
+        ]
+        for name, found in part.items()
+    ]
+
+
+def _memory(part: Part) -> list[list[str]]:
+    return [
+        [
+            f"trainings one after the other in one process, {name}",
+            f"{found['trainings']} trainings",
+            f"resident memory {found['tenth_mib']:.0f} MiB after the tenth, "
+            f"{found['last_mib']:.0f} MiB after the last",
+        ]
+        for name, found in part.items()
+    ]
+
+
+def _versions(part: Part) -> list[list[str]]:
+    return [
+        [
+            f"tests on {name}",
+            f"{found['passed'] + found['failed']} tests",
+            f"{found['passed']} pass, {_none(found['failed'])} fails",
+        ]
+        for name, found in part.items()
+    ]
+
+
+def _none(count: int) -> str:
+    return str(count) if count else "none"
+
+
+_MAKERS: Mapping[str, Callable[[Part], list[list[str]]]] = {
+    "kills": _kills,
+    "concurrency": _concurrency,
+    "disk": _disk,
+    "fuzz": _fuzz,
+    "bad scans": _counted(
+        "scans with NaN, Inf, negative counts, no or too few positions, wrong sizes",
+        "refused by name",
+    ),
+    "untrusted": _counted(".keras files that name foreign code", "refused before Keras sees them"),
+    "numerics": _counted(
+        "trainings on dark patterns, constant targets, batches of one, in float16",
+        "finite, or stopped with epoch, batch, output and weights",
+    ),
+    "determinism": _determinism,
+    "memory": _memory,
+    "versions": _versions,
+}

@@ -1,0 +1,25 @@
+"""Trainings one after the other in one process: memory stays where it was."""
+
+import pytest
+
+#: What 90 trainings may add [MiB]: pages that the C library keeps, not a share of each training.
+GROWTH_MIB = 60
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("server", ["zygote", "other_zygote"], ids=["this", "other"])
+def test_a_hundred_trainings(server, request, tried):
+    zygote = request.getfixturevalue(server)
+    child = zygote.start("successive", count=100)
+    sizes = []
+    while child.code is None:
+        event = child.next()
+        if event["event"] == "memory":
+            sizes.append(event["rss_mib"])
+    assert child.code == 0, child.stderr
+    assert len(sizes) == 100
+    tried(
+        "memory", zygote.backend, trainings=100, first_mib=sizes[0], tenth_mib=sizes[9],
+        last_mib=sizes[-1],
+    )  # fmt: skip
+    assert sizes[-1] - sizes[9] < GROWTH_MIB
