@@ -64,19 +64,20 @@ def missing(wanted: Sequence[str], folder: Path, gpu: str, again: bool) -> None:
     from reproduce.parts.speed_rows import ROWS
 
     device = _device(gpu)
+    parts: dict[str, list[dict[str, float]]] = {}
+    for name in wanted:
+        row = None if again else kept(folder, name)
+        parts[name] = row["each"] if row is not None and row["device"] == device else []
     to_do = [
-        (number, name)
-        for name in wanted
-        for number in range(ROWS[name].rounds)
-        if again or (kept(folder, name) or {}).get("device") != device
+        (number, name) for name in wanted for number in range(len(parts[name]), ROWS[name].rounds)
     ]
-    parts: dict[str, list[dict[str, Any]]] = {}
     bar = tqdm(sorted(to_do, key=lambda item: (item[0], wanted.index(item[1]))), unit="process")
     for _, name in bar:
         bar.set_postfix_str(name)
-        parts.setdefault(name, []).append(fresh(name, gpu))
-        if len(parts[name]) == ROWS[name].rounds:
-            write_json(folder / f"{name}.json", merged(parts[name]))
+        row = fresh(name, gpu)
+        parts[name].append({key: x for key, x in row.items() if isinstance(x, float)})
+        # at once: what is measured survives an interruption
+        write_json(folder / f"{name}.json", merged(row, parts[name]))
 
 
 def kept(folder: Path, name: str) -> dict[str, Any] | None:
@@ -105,16 +106,10 @@ def fresh(name: str, gpu: str) -> dict[str, Any]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def merged(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Return one row of several processes: the median of each number, and all of them."""
-    row = dict(parts[0])
-    for key, value in parts[0].items():
-        if isinstance(value, float):
-            row[key] = statistics.median(part[key] for part in parts)
-    row["each"] = [
-        {key: value for key, value in part.items() if isinstance(value, float)} for part in parts
-    ]
-    return row
+def merged(row: dict[str, Any], each: Sequence[dict[str, float]]) -> dict[str, Any]:
+    """Return a row with the median of each number over its processes, and all of them."""
+    medians = {key: statistics.median(part[key] for part in each) for key in each[0]}
+    return row | medians | {"each": list(each)}
 
 
 def _device(gpu: str) -> str:
