@@ -19,7 +19,7 @@ import numpy as np
 ROWS_VERSION = 2
 
 #: A call is repeated until so many seconds are gone, between 3 and 9 times.
-REPEAT_S = 12.0
+REPEAT_S = 6.0
 
 #: Patterns of the row that streams.
 STREAM_PATTERNS = 512
@@ -67,9 +67,9 @@ def _rows() -> dict[str, Row]:
     rows: dict[str, Row] = {}
     for model in ("ppn-released", "ppn", LAYER):
         name, infer = model.replace(" ", "-"), model != LAYER
-        rows[f"{name}-block"] = Row(model, "block", infer=infer, rounds=2)
-        rows[f"{name}-plain"] = Row(model, "plain", infer=infer, rounds=2)
-        rows[f"{name}-plain-graph"] = Row(model, "plain", infer=infer, jit=False, rounds=2)
+        rows[f"{name}-block"] = Row(model, "block", infer=infer, rounds=3)
+        rows[f"{name}-plain"] = Row(model, "plain", infer=infer, rounds=3)
+        rows[f"{name}-plain-graph"] = Row(model, "plain", infer=infer, jit=False, rounds=3)
     for model in ("ptychonn", "ptynet", "dpi", "ptychoformer", "segformer", "transunet"):
         rows[model] = Row(model)
     rows["ppn-64px"] = Row("ppn", "block", 64, 8)
