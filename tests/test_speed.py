@@ -45,12 +45,18 @@ def test_ratios_are_against_the_better_plain_row():
 
 
 def test_outputs(tmp_path):
+    before = [
+        {"model": name, "device": "CPU", "train_step_s": 9.0} for name in ("ppn", "segformer")
+    ]
+    (tmp_path / "speed.json").write_text(json.dumps({"models": before}))
     text = speed_report.write(ROWS, tmp_path)
     written = json.loads((tmp_path / "speed.json").read_text())
     # what the plan of trainings reads
     assert [(m["model"], m["device"], m["train_step_s"]) for m in written["models"]] == [
         ("ppn", "CPU", 1.0),
         ("dpi", "CPU", 2.0),
+        # not measured this time
+        ("segformer", "CPU", 9.0),
     ]
     assert "epie-32px" in text and "stitching: stitch" in text
     assert (tmp_path / "speed.png").stat().st_size > 5_000

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,12 +30,23 @@ def write(rows: Sequence[Mapping[str, Any]], out: Path) -> str:
         and row["attention"] != "plain"
         and row["side_px"] == 32
     ]
+    # the plan of trainings reads them: those not measured this time stay
+    measured = {row["model"] for row in models}
+    models += [row for row in _before(out) if row["model"] not in measured]
     write_json(out / "speed.json", {"rows": list(rows), "ratios": ratios, "models": models})
     figures = draw(by_name, ratios, out) if ratios else ()
     text = body(by_name, ratios)
     lines = [text, *(f"![{name}]({name})" for name in figures if name.endswith(".png"))]
     write_text(out / "speed.md", "\n".join(lines) + "\n")
     return text
+
+
+def _before(out: Path) -> list[dict[str, Any]]:
+    try:
+        record = json.loads((out / "speed.json").read_text(encoding="utf-8"))
+        return [row for row in record["models"] if row["device"] and row["train_step_s"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
 
 
 def ratio(rows: Rows, name: str) -> dict[str, float] | None:
