@@ -40,6 +40,20 @@ def physical(model: keras.Model) -> keras.Model:
     return keras.Model(inputs, outputs, name=f"{model.name}_physical")
 
 
+def portable(model: keras.Model) -> keras.Model:
+    """Return the same network with plain attention, which needs no operation of XLA."""
+
+    def clone(layer: keras.layers.Layer) -> keras.layers.Layer:
+        config = layer.get_config()
+        if "implementation" in config:
+            config["implementation"] = "plain"
+        return type(layer).from_config(config)
+
+    made = keras.models.clone_model(model, clone_function=clone)
+    made.set_weights(model.get_weights())
+    return made
+
+
 def export(model: keras.Model, path: Path | str) -> str:
     """Write a network as SavedModel (a folder) or ONNX (``.onnx``).
 
@@ -80,7 +94,7 @@ def export(model: keras.Model, path: Path | str) -> str:
                 f"ONNX needs {' and '.join(missing)}: pip install 'ppn-tf[onnx]', or export a "
                 "SavedModel (a folder name without ending)"
             )
-    network = physical(model)
+    network = physical(portable(model) if form == "onnx" else model)
     # Keras exports to ONNX only what was called before
     network(np.zeros((1, *model.input_shape[1:]), np.float32))
     path.parent.mkdir(parents=True, exist_ok=True)
