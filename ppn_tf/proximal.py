@@ -195,7 +195,9 @@ def _step(problem: Problem, measured: np.ndarray, state: State, moving: bool) ->
     moved = obj - here.object_pull / curvature
     if problem.weights.sparsity > 0:
         pixels = probe.shape[-2] * probe.shape[-1]
-        moved = _sparse(moved, problem.weights.sparsity, 2 * pixels * curvature)
+        moved = moved.astype(state.object.dtype)
+        metric = (2 * pixels * curvature).astype(state.object.real.dtype)
+        moved = _sparse(moved, problem.weights.sparsity, metric)
     moved = moved.astype(state.object.dtype)
     if moving:
         there = _sweep(problem, measured, moved, probe)
@@ -254,7 +256,7 @@ def _sparse(field: np.ndarray, weight: float, metric: np.ndarray) -> np.ndarray:
         primal = field - _spread(ahead) / metric
         new = [_within(a + step * np.diff(primal, axis=i), weight) for i, a in enumerate(ahead)]
         after = (1 + np.sqrt(1 + 4 * momentum**2)) / 2
-        push = (momentum - 1) / after
+        push = float((momentum - 1) / after)
         ahead = [n + push * (n - old) for n, old in zip(new, dual, strict=True)]
         dual, momentum = new, after
     return field - _spread(dual) / metric

@@ -199,8 +199,8 @@ def refine(
     options : Options
     checkpoint : Path, optional
         An npz file for the state, written as it goes on and after Ctrl-C, read where an
-        earlier call of the same task and options left it, and removed at the end. The
-        result is the same as without a break.
+        earlier call of the same task and options left it. The result is the same as
+        without a break. It stays: remove it when the result is written.
     engine : {"compiled", "numpy"}
         Of ePIE, see `ppn_tf.epie`.
     label : str, optional

@@ -8,11 +8,11 @@ Command    python reproduce/audit.py --no-train   (what the records there are ca
 Written    results/audit.{json,md}, results/audit-*.{png,pdf}; runs in results/runs,
            measurements in results/audit
 
-The measurements on networks take minutes on two CPU cores: 17 Adam steps at most, with
-batches of 8. The protocol search trains PtychoNN, PtyNet and PPN without its Non-Local
-branch under two input transforms and two jitters, with 3 seeds; until PtychoNN and PtyNet
-have a seed under each of them no block is selected. Every form of the attention is trained
-in the sound block with 5 seeds; meanwhile a pilot answers as far as it can.
+Measurements on networks are short trainings, kept as small records and read from them.
+The protocol search trains PtychoNN, PtyNet and PPN without its Non-Local branch under two
+input transforms and two jitters, with 3 seeds; until PtychoNN and PtyNet have a seed under
+each of them no block is selected. Every form of the attention is trained in the sound block
+with 5 seeds; meanwhile a pilot answers as far as it can.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from reproduce.options import Session, parser, prepare, run_script
 
 #: Measurement to the module that plans it.
 MEASURED = {
+    "branch": "audit_branch",
     "leaks": "audit_leaks",
     "noise": "audit_dose",
     "shift": "audit_shift",
@@ -138,10 +139,17 @@ def _network(here: Context, dataset: Any, polar: Any) -> tuple[Any, list[Any]]:
         audit_branch,
         audit_data,
         audit_measured_text,
+        audit_records,
         audit_text,
     )
 
-    measured = audit_branch.measure(dataset)
+    record = _measured(here, "branch")
+    # minutes on two CPU cores
+    measured = (
+        audit_branch.assemble(audit_records.results(record))
+        if record
+        else audit_branch.measure(dataset)
+    )
     # the profiler that counts operations is TensorFlow's
     counted = audit_branch.operations() if keras.backend.backend() == "tensorflow" else None
     train = data.train_indices(dataset)

@@ -9,6 +9,7 @@ import pytest
 from ppn_tf import models
 from reproduce import audit, compare
 from reproduce.parts import (
+    audit_branch,
     audit_data_text,
     audit_dose,
     audit_fields,
@@ -19,10 +20,12 @@ from reproduce.parts import (
     audit_records,
     audit_shift,
     audit_speed,
+    audit_text,
 )
 
 RESULTS = Path(audit.__file__).resolve().parents[1] / "results"
 MODULES = {
+    "branch": audit_branch,
     "leaks": audit_leaks,
     "noise": audit_dose,
     "shift": audit_shift,
@@ -60,7 +63,7 @@ def test_the_measurements_of_the_command_are_those_of_the_modules():
     assert all(name == module.NAME for name, module in MODULES.items())
 
 
-@pytest.mark.parametrize("name", MODULES)
+@pytest.mark.parametrize("name", [name for name in MODULES if name != "branch"])
 def test_without_a_record_a_finding_names_the_command_that_makes_it(name):
     told = {
         "leaks": lambda: audit_data_text.leaks([shared()], [], None),
@@ -70,6 +73,22 @@ def test_without_a_record_a_finding_names_the_command_that_makes_it(name):
         "poca": lambda: audit_measured_text.poca(None),
     }[name]()
     assert f"--measure {name}" in told.missing
+
+
+def test_the_branch_of_the_release_is_blind_in_the_record():
+    found = audit_branch.assemble(audit_records.results(committed("branch")))
+
+    def late(name):
+        return [
+            value["sd"] / value["level"]
+            for one in found["series"][name].values()
+            for step, value in one["steps"].items()
+            if step
+        ]
+
+    assert max(late("ppn-released") + late("ppn-released, linear input")) < audit_text.BLIND
+    assert min(late("ppn-released repaired") + late("ppn")) > 100 * audit_text.BLIND
+    assert set(found["gradients"]) == set(found["dc_attention"]) == {0, 1}
 
 
 def shared():

@@ -27,31 +27,20 @@ def wanted(**changes):
     return dataclasses.replace(values, **changes)
 
 
-@pytest.fixture
-def plain(monkeypatch):
-    """One engine is enough here, and this one compiles nothing."""
-    compiled = epie.reconstruct
-    monkeypatch.setattr(
-        epie, "reconstruct", lambda *a, **options: compiled(*a, **options, engine="numpy")
-    )
-    return compiled
-
-
-def test_a_trace_is_one_reconstruction_looked_at_after_every_iteration(scan, plain):
+def test_a_trace_is_one_reconstruction_looked_at_after_every_iteration(scan):
     field, seconds = refining.start_field(scan, None, "flat")
     assert seconds == 0 and (field == 1).all()
     task = refining.task_of(scan, field)
-    found = list(refining.trace(task, wanted(), lambda f: refining.object_error(scan, f), 5))
-    whole = plain(
+    found = refining.trace(task, wanted(), lambda f: refining.object_error(scan, f), 5, "numpy")
+    whole = epie.reconstruct(
         task.patterns, task.positions_px, task.probe, iterations=3, initial_object=field,
         update_probe=False, seed=5, engine="numpy",
     )  # fmt: skip
     end = dataclasses.replace(task, object=whole.object)
-    assert len(found) == 4 and found[0] == (
-        refinement.r_factor(task),
-        refining.object_error(scan, field),
-    )
-    assert found[3] == (refinement.r_factor(end), refining.object_error(scan, whole.object))
+    for row, one in ((0, task), (3, end)):
+        expected = refinement.r_factor(one), refining.object_error(scan, one.object)
+        assert tuple(found[row]) == expected
+    assert len(found) == 4
 
 
 def test_the_error_forgives_a_factor_and_nothing_else(scan):
@@ -65,13 +54,13 @@ def test_a_scaled_flat_start_fits_the_data(scan):
     assert refinement.fitted_scale(refining.task_of(scan, field)) == pytest.approx(1, abs=1e-5)
 
 
-def test_a_measurement_is_kept_and_read_back(scan, plain, tmp_path):
+def test_a_measurement_is_kept_and_read_back(scan, tmp_path):
     start = refining.start_field(scan, None, "flat")
     calls = []
 
     def make(one):
         calls.append(one)
-        return refining.measure(one, scan, start)
+        return refining.measure(one, scan, start, "numpy")
 
     for one in (wanted(), wanted(objective="eq3", sparsity=1e-3)):
         first = iterative.ensure(one, tmp_path, make, {"device": "CPU"})
@@ -86,7 +75,10 @@ def test_a_measurement_is_kept_and_read_back(scan, plain, tmp_path):
 
 def test_levels():
     values = np.array([0.5, 0.06, 0.05, 0.07, 0.01])
-    assert refining.first(values, 0.05) == 2 and refining.first(values, 0.001) is None
+    at = [0, 1, 2, 5, 10]
+    assert refining.first(values, at, 0.05) == 2 and refining.first(values, at, 0.02) == 10
+    assert refining.first(values, at, 0.001) is None
+    assert refining.marks(27) == [*range(21), 25, 27]
 
 
 def record(firsts, start=0.3, end=0.02):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -14,8 +15,10 @@ from ppn_tf import complexity, data, models, training
 from ppn_tf.data.dataset import Dataset
 from ppn_tf.layers.scaling import PatternScaling
 from ppn_tf.scaling import Scaling
+from reproduce.parts.audit_records import Plan
 from reproduce.parts.audit_short import Fitter
 
+NAME = "branch"
 STEPS = (0, 1, 2, 4, 8, 16)
 BATCH = 8
 IMAGES = 8
@@ -222,40 +225,71 @@ def gradient_noise(trainer: Trainer, drawn: Images, seed: int) -> dict[str, Any]
     return found
 
 
-def measure(dataset: Dataset) -> dict[str, Any]:
-    """Follow every series with every seed; measure the centre's gradients of `ppn`.
+def settings(object_name: str) -> dict[str, Any]:
+    """Return what decides the numbers."""
+    return {
+        "object": object_name,
+        "series": [
+            [one.name, one.model, dict(one.options), one.transform, one.branch, list(one.steps)]
+            for one in SERIES
+        ],
+        "batch": BATCH,
+        "images": IMAGES,
+        "gradient_batches": GRADIENT_BATCHES,
+    }
+
+
+def plan(object_name: str, dataset: Dataset, seeds: int = SEEDS) -> Plan:
+    """Return a unit for every series and seed."""
+    batches = max(*STEPS, GRADIENT_BATCHES)
+    # networks that differ by their input alone share a compiled step
+    made: dict[tuple[str, str], Trainer] = {}
+
+    def unit(series: Series, seed: int) -> dict[str, Any]:
+        key = (series.model, repr(series.options))
+        if key not in made:
+            made[key] = Trainer(series)
+        trainer = made[key]
+        scaling = dataset.fit_scaling(data.train_indices(dataset), series.transform)
+        drawn = images(dataset, scaling, seed, batches)
+        found = {"follow": follow(trainer, drawn, seed, series.steps)}
+        if series.options == REPAIR:
+            found["dc_attention"] = dc_attention(trainer.model, drawn.test[:4])
+        if series.model == "ppn":
+            found["gradients"] = gradient_noise(trainer, drawn, seed)
+        return found
+
+    units = {
+        f"{series.name}; seed {seed}": functools.partial(unit, series, seed)
+        for series in SERIES
+        for seed in range(seeds)
+    }
+    return Plan(NAME, settings(object_name), units)
+
+
+def assemble(results: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Arrange the units of a record.
 
     Returns
     -------
     dict
         ``series`` (name to seed to `follow`), ``gradients`` (seed to `gradient_noise`),
-        ``dc_attention`` (`dc_attention` of the repaired network after the last step).
+        ``dc_attention`` (seed to `dc_attention` of the repaired network after the last step).
     """
-    batches = max(*STEPS, GRADIENT_BATCHES)
     found: dict[str, Any] = {"series": {}, "gradients": {}, "dc_attention": {}}
-    for trainer, series in _trainers(SERIES):
-        scaling = dataset.fit_scaling(data.train_indices(dataset), series.transform)
-        found["series"][series.name] = {}
-        for seed in range(SEEDS):
-            drawn = images(dataset, scaling, seed, batches)
-            found["series"][series.name][seed] = follow(trainer, drawn, seed, series.steps)
-            if series.options == REPAIR:
-                found["dc_attention"][seed] = dc_attention(trainer.model, drawn.test[:4])
-            if series.model == "ppn":
-                found["gradients"][seed] = gradient_noise(trainer, drawn, seed)
+    for key, one in results.items():
+        name, _, number = key.rpartition("; seed ")
+        steps = {int(step): value for step, value in one["follow"]["steps"].items()}
+        found["series"].setdefault(name, {})[int(number)] = one["follow"] | {"steps": steps}
+        for part in ("gradients", "dc_attention"):
+            if part in one:
+                found[part][int(number)] = one[part]
     return found
 
 
-def _trainers(every: Sequence[Series]) -> Iterator[tuple[Trainer, Series]]:
-    # networks that differ by their input alone share a compiled step
-    last: Trainer | None = None
-    for series in every:
-        if last is None or (last.series.model, last.series.options) != (
-            series.model,
-            series.options,
-        ):
-            last = Trainer(series)
-        yield last, series
+def measure(dataset: Dataset) -> dict[str, Any]:
+    """Measure at once, without a record; see `assemble`."""
+    return assemble({key: unit() for key, unit in plan("", dataset).units.items()})
 
 
 def dc_attention(model: keras.Model, patterns: np.ndarray) -> dict[str, float]:

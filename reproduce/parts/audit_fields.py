@@ -56,7 +56,7 @@ WHOLE = Span(-math.inf, math.inf)
 #: Layers that map every pixel on its own, or only join and pick channels.
 _POINTWISE = {
     "Activation", "Add", "BatchNormalization", "Concatenate", "Dropout", "LayerNormalization",
-    "LeakyReLU", "SelectChannel", "TargetScaling", "PatternScaling",
+    "LeakyReLU", "ReLU", "SelectChannel", "TargetScaling", "PatternScaling",
 }  # fmt: skip
 _CONVOLUTIONS = {"Conv2D", "GroupedConv2D"}
 _TRANSPOSED = {"Conv2DTranspose", "GroupedConv2DTranspose"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,6 +15,9 @@ from reproduce.parts.audit_records import results
 
 #: What is told where a record is not there.
 REMEDY = "`python reproduce/audit.py --measure {}`"
+
+#: PSNR of 0.5 against targets of 0 and 1 [dB].
+CONSTANT_DB = 10 * math.log10(4)
 
 Record = Mapping[str, Any] | None
 
@@ -173,10 +177,11 @@ def poca(record: Record, full: Mapping[str, Mapping[str, float]] | None = None) 
         f"{told} {answer(found)} This is a pilot in the sound block: {settings['patches']} "
         f"patches, {settings['epochs']} epochs of batch {settings['batch']}, {seeds} paired "
         f"seeds, {settings['tested']} test patches that share no pixel with training; what a "
-        "full training does may differ. Differences are PoCA minus the other form; 'would be "
-        "found' is the true difference that a comparison of this size finds in 80 % of its "
-        "repetitions, and 'seeds for the published' how many it would take to find what Table II "
-        f"prints for PoCA against no Non-Local branch. {how(record)}"
+        f"full training does may differ. {_level(results(record))}Differences are PoCA "
+        "minus the other form; 'would be found' is the true difference that a comparison of "
+        "this size finds in 80 % of its repetitions, and 'seeds for the published' how many it "
+        f"would take to find what Table II prints for PoCA against no Non-Local branch. "
+        + how(record)
     )
     measured = {"comparisons": found, "seeds": seeds, "full": trained, "how": record["how"]}
     return Finding(
@@ -189,6 +194,18 @@ def poca(record: Record, full: Mapping[str, Mapping[str, float]] | None = None) 
         "; ".join(missing),
         _poca_rows(trained),
     )
+
+
+def _level(found: Mapping[str, Mapping[str, float]]) -> str:
+    """Say how far the pilot's networks are from a constant."""
+    values = [one["psnr_amplitude"] for one in found.values()]
+    text = (
+        f"Its networks reach {min(values):.1f} to {max(values):.1f} dB in amplitude, where a "
+        f"constant of 0.5 has {CONSTANT_DB:.1f} dB on a chart of two values"
+    )
+    if max(values) < CONSTANT_DB + 1:
+        return f"{text}: they have hardly begun to learn it, and the pilot says little. "
+    return f"{text}. "
 
 
 def _full(

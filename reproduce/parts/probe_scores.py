@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ppn_tf import labels, phase, refinement, spectrum, stitching, synchronising
+from ppn_tf import epie, labels, phase, refinement, spectrum, stitching, synchronising
 from ppn_tf.data import nanoprobe
 from ppn_tf.data.dataset import Dataset
 from ppn_tf.inference import infer
 from reproduce import evaluate
 from reproduce.parts import probe_training as training
-from reproduce.parts.refining import Measurement, summary, trace
 
 #: FRC below this counts as lost.
 FRC_LEVEL = 0.5
+
+#: Iterations after which refinement is scored.
+MARKS = (0, 1, 2, 5, 10, 20, 50, 100)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -159,9 +162,35 @@ def refinements(
         task = refinement.Task(scan.patterns, corners, start, probe, scan.dead_pixels)
         scale = refinement.fitted_scale(task)
         task = dataclasses.replace(task, object=(scale * start).astype(np.complex64))
-        wanted = Measurement("scan-247", 0.0, name, "", "epie", 0.0, iterations, 1)
-        values = np.array(list(trace(task, wanted, error, 0, update_probe=True)))
-        found[name] = summary([values])
+        options = refinement.Options(iterations=iterations)
+        found[name] = _followed(task, options, error)
+    return found
+
+
+def _followed(
+    task: refinement.Task, options: refinement.Options, error: Callable[[np.ndarray], float]
+) -> dict[str, list[float]]:
+    """Return R-factor and error at `MARKS`, up to the number of iterations."""
+    found: dict[str, list[float]] = {"iterations": [], "r_curve": [], "error_curve": []}
+    marks = [mark for mark in MARKS if mark < options.iterations] + [options.iterations]
+    done = 0
+    for mark in marks:
+        if mark > done:
+            ended = epie.reconstruct(
+                task.patterns,
+                task.positions_px,
+                task.probe,
+                iterations=mark - done,
+                initial_object=task.object,
+                dead_pixels=task.dead_pixels,
+                seed=options.seed,
+                first_iteration=done,
+            )
+            task = dataclasses.replace(task, object=ended.object, probe=ended.probe)
+            done = mark
+        found["iterations"].append(mark)
+        found["r_curve"].append(round(refinement.r_factor(task), 5))
+        found["error_curve"].append(round(error(task.object), 5))
     return found
 
 
@@ -231,7 +260,9 @@ def recovered(
     last_row = labels.corners_px(scan)[:, 0] + scan.patterns.shape[1]
     margin = (scan.patterns.shape[1] - training.WINDOW_PX) // 2
     kept = np.flatnonzero(last_row - margin <= factor * first_test_row)
-    probe = training.recovered_probe(scan, kept, settings, folder / f"{settings.hash}-probe.npz")
+    checkpoint = folder / f"{settings.hash}-probe.npz"
+    probe = training.recovered_probe(scan, kept, settings, checkpoint)
     with replacing(path) as temporary, temporary.open("wb") as stream:
         np.save(stream, probe)
+    checkpoint.unlink(missing_ok=True)
     return probe

@@ -11,13 +11,13 @@ from __future__ import annotations
 import dataclasses
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ppn_tf import phase, proximal, refinement, stitching
+from ppn_tf import epie, phase, proximal, refinement, stitching
 from ppn_tf.inference import infer
 from ppn_tf.numerics import NUMERICS_VERSION
 from reproduce import evaluate
@@ -34,8 +34,8 @@ ERROR_LEVELS = (0.3, 0.2, 0.15, 0.1, 0.05, 0.02)
 #: Starts that take no network.
 FLAT = ("flat", "flat-scaled")
 
-#: Iterations whose values are kept: all of the first, then every fifth.
-_KEPT_ALL, _KEPT_EVERY = 20, 5
+#: Iterations that are scored: so many at the start, then every so many.
+_ALL, _EVERY = 20, 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,47 +117,58 @@ def object_error(scan: Scan, field: np.ndarray) -> float:
     return float(np.linalg.norm(away) / np.linalg.norm(truth))
 
 
+def marks(iterations: int) -> list[int]:
+    """Return the iterations that are scored: all of the first, then every fifth, the last."""
+    every = range(iterations + 1)
+    return [k for k in every if k <= _ALL or k % _EVERY == 0 or k == iterations]
+
+
 def trace(
     task: refinement.Task,
     wanted: Measurement,
     error_of: Callable[[np.ndarray], float],
     seed: int,
-    update_probe: bool = False,
-) -> Iterator[tuple[float, float]]:
-    """Yield R-factor and object error of the start and after every iteration."""
-    yield refinement.r_factor(task), error_of(task.object)
-    if wanted.objective == "eq3":
-        weights = proximal.weights(
-            task.patterns, task.probe, task.object.shape, wanted.sparsity, 0.0
-        )
-        problem = proximal.Problem(
-            task.patterns, task.positions_px, task.probe, task.dead_pixels, weights
-        )
-        state = proximal.begin(task.object, task.probe)
-        for _ in range(wanted.iterations):
-            state = proximal.minimise(problem, state, 1, update_probe)
-            now = dataclasses.replace(task, object=state.object, probe=state.probe)
-            yield refinement.r_factor(now), error_of(state.object)
-        return
-    from ppn_tf import epie
+    engine: str = "compiled",
+) -> np.ndarray:
+    """Return R-factor and object error of the start and after the iterations of `marks`.
 
-    for done in range(wanted.iterations):
-        found = epie.reconstruct(
-            task.patterns,
-            task.positions_px,
-            task.probe,
-            iterations=1,
-            initial_object=task.object,
-            dead_pixels=task.dead_pixels,
-            update_probe=update_probe,
-            seed=seed,
-            first_iteration=done,
-        )
-        task = dataclasses.replace(task, object=found.object, probe=found.probe)
-        yield refinement.r_factor(task), error_of(task.object)
+    Returns
+    -------
+    (marks, 2) float64
+    """
+    scores = [(refinement.r_factor(task), error_of(task.object))]
+    state = proximal.begin(task.object, task.probe)
+    relative = (wanted.sparsity, 0.0)
+    weights = proximal.weights(task.patterns, task.probe, task.object.shape, *relative)
+    problem = proximal.Problem(
+        task.patterns, task.positions_px, task.probe, task.dead_pixels, weights
+    )
+    done = 0
+    for mark in marks(wanted.iterations)[1:]:
+        if wanted.objective == "eq3":
+            state = proximal.minimise(problem, state, mark - done, update_probe=False)
+            task = dataclasses.replace(task, object=state.object)
+        else:
+            found = epie.reconstruct(
+                task.patterns,
+                task.positions_px,
+                task.probe,
+                iterations=mark - done,
+                initial_object=task.object,
+                update_probe=False,
+                seed=seed,
+                first_iteration=done,
+                engine=engine,
+            )
+            task = dataclasses.replace(task, object=found.object)
+        done = mark
+        scores.append((refinement.r_factor(task), error_of(task.object)))
+    return np.array(scores)
 
 
-def measure(wanted: Measurement, scan: Scan, start: tuple[np.ndarray, float]) -> dict[str, Any]:
+def measure(
+    wanted: Measurement, scan: Scan, start: tuple[np.ndarray, float], engine: str = "compiled"
+) -> dict[str, Any]:
     """Follow one start under one objective.
 
     Parameters
@@ -166,6 +177,8 @@ def measure(wanted: Measurement, scan: Scan, start: tuple[np.ndarray, float]) ->
     scan : Scan
     start : (field, seconds)
         From `start_field`.
+    engine : str
+        Of ePIE.
 
     Returns
     -------
@@ -180,12 +193,12 @@ def measure(wanted: Measurement, scan: Scan, start: tuple[np.ndarray, float]) ->
     repeats = wanted.repeats if wanted.objective == "epie" else 1
     began = time.perf_counter()
     traces = [
-        np.array(list(trace(task, wanted, lambda found: object_error(scan, found), seed)))
+        trace(task, wanted, lambda found: object_error(scan, found), seed, engine)
         for seed in range(repeats)
     ]
     each = (time.perf_counter() - began) / (repeats * wanted.iterations)
     return {
-        "results": summary(traces) | {"patterns": len(scan.dataset)},
+        "results": summary(traces, marks(wanted.iterations)) | {"patterns": len(scan.dataset)},
         "cost": {
             "start_s": round(seconds, 4),
             "iteration_s": round(each, 5),
@@ -194,24 +207,22 @@ def measure(wanted: Measurement, scan: Scan, start: tuple[np.ndarray, float]) ->
     }
 
 
-def summary(traces: list[np.ndarray]) -> dict[str, Any]:
-    """Reduce traces, (1 + iterations, 2) each, to what is kept."""
-    count = len(traces[0])
-    kept = [k for k in range(count) if k <= _KEPT_ALL or k % _KEPT_EVERY == 0 or k == count - 1]
-    found: dict[str, Any] = {"iterations": kept}
+def summary(traces: list[np.ndarray], at: list[int]) -> dict[str, Any]:
+    """Reduce traces, (marks, 2) each, to what is kept; `at` holds their iterations."""
+    found: dict[str, Any] = {"iterations": at}
     for column, (name, levels) in enumerate((("r", R_LEVELS), ("error", ERROR_LEVELS))):
-        found[f"{name}_curve"] = [_short(traces[0][k, column]) for k in kept]
+        found[f"{name}_curve"] = [_short(value) for value in traces[0][:, column]]
         found[f"{name}_first"] = {
-            f"{level:g}": [first(one[:, column], level) for one in traces] for level in levels
+            f"{level:g}": [first(one[:, column], at, level) for one in traces] for level in levels
         }
         found[f"{name}_end"] = [_short(one[-1, column]) for one in traces]
     return found
 
 
-def first(values: np.ndarray, level: float) -> int | None:
-    """Return the first index whose value is at most `level`, or None."""
+def first(values: np.ndarray, at: list[int], level: float) -> int | None:
+    """Return the first scored iteration whose value is at most `level`, or None."""
     reached = np.flatnonzero(values <= level)
-    return int(reached[0]) if len(reached) else None
+    return at[reached[0]] if len(reached) else None
 
 
 def _short(value: float) -> float:

@@ -20,6 +20,9 @@ from reproduce.parts.refining_report import (
 #: Overlap whose convergence is drawn: where a flat start has most trouble, and others do not.
 CURVE_OVERLAP = 0.50
 
+#: Where 0 iterations are drawn on the logarithmic axis.
+_ZERO = 0.45
+
 _FLAT = {
     "flat": {"color": "#000000", "marker": "x", "linestyle": "--"},
     "flat-scaled": {"color": "#777777", "marker": "+", "linestyle": "--"},
@@ -64,11 +67,11 @@ def _crossings(axis: Any, found: Found, objective: str, measure: str, level: str
             if name == start and how == objective
         )
         # 0 iterations have no place on a logarithmic axis
-        heights = [never if value is None else max(value, 0.7) for _, value in points]
+        heights = [never if value is None else max(value, _ZERO) for _, value in points]
         axis.plot([100 * overlap for overlap, _ in points], heights, **style(start))
     axis.axhline(1.18 * last, color="0.7", lw=0.6)
-    axis.set(yscale="log", ylim=(0.6, 1.7 * last), xlabel="overlap (%)")
-    ticks = [0.7, *(n for n in (1, 3, 10, 30, 100) if n < last), never]
+    axis.set(yscale="log", ylim=(_ZERO / 1.2, 1.7 * last), xlabel="overlap (%)")
+    ticks = [_ZERO, *(n for n in (1, 3, 10, 30, 100) if n < last), never]
     axis.set_yticks(ticks, ["0", *(f"{n}" for n in ticks[1:-1]), f"> {last}"])
     axis.minorticks_off()
 
@@ -86,6 +89,7 @@ def _curves(axis: Any, found: Found, objective: str) -> None:
         axis.plot(iterations, results["error_curve"], **line)
     axis.set(yscale="log", xlabel="iteration", ylabel="error of the object")
     axis.set_xscale("symlog", linthresh=1)
+    axis.set_xlim(left=0)
     last = max(next(iter(found.values()))["results"]["iterations"])
     ticks = [0, *(n for n in (1, 10, 100) if n <= last)]
     axis.set_xticks(ticks, [str(n) for n in ticks])

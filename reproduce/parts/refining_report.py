@@ -68,7 +68,7 @@ def body(here: Any, found: Found, networks: Sequence[str]) -> str:
             lines += [
                 render.aligned(compare.markdown_table(rows(found, objective, measure, level)))
             ]
-        lines += [f"## {title}: error of the object at the start and at the end", ""]
+        lines += [f"## {title}: error of the object at the start and after all iterations", ""]
         lines += [render.aligned(compare.markdown_table(ends(found, objective)))]
     lines += ["## Which start is best", "", *ranking(found), "", *costs(found)]
     return "\n".join(lines)
@@ -88,7 +88,8 @@ def about(here: Any, found: Found, networks: Sequence[str]) -> list[str]:
         "sharp edges and flat parts, which that term favours. 0: the start itself is there.",
         "",
         "R: sum of |calculated - measured modulus| over the sum of the measured, all patterns, "
-        "after the iteration. Error of the object: |c O - T| / |T| over the scanned area, with "
+        "after the iteration; scored after each of the first 20 iterations and every fifth from "
+        "there. Error of the object: |c O - T| / |T| over the scanned area, with "
         "the complex number c that fits best: global phase and scale are taken out, a ramp "
         "cannot occur with a known probe. A small R does not prove a small error: at low overlap "
         "several objects explain the patterns.",
@@ -175,11 +176,11 @@ def costs(found: Found) -> list[str]:
     texts = [f"{label(start)} {own:.2f} s" for start, (own, _) in seconds.items() if own > 0]
     iteration = statistics.median(each for _, each in seconds.values())
     return [
-        f"Time, {device}, beside other work, {100 * overlap:.0f} % overlap: inference and "
+        f"Time, {device}, {100 * overlap:.0f} % overlap: inference and "
         "stitching take "
-        f"{', '.join(texts) or 'nothing, as no network is there'}; one iteration of ePIE, scored, "
-        f"{1000 * iteration:.1f} ms. Fewer iterations are not less time where the network takes "
-        "longer than the iterations that it saves.",
+        f"{', '.join(texts) or 'nothing, as no network is there'}; one iteration of ePIE "
+        f"(compiled, scoring included) {1000 * iteration:.1f} ms. Fewer iterations are not less "
+        "time where the network takes longer than the iterations that it saves.",
         "",
     ]
 
