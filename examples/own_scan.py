@@ -35,8 +35,8 @@ def write_a_scan(folder: Path) -> Path:
     """Step 1: your own file. Here a drawn chart, a computed probe, Poisson noise."""
     chart = data.load_object("stand-in")
     probe = data.stand_in_probe(32)
-    positions = data.raster((256, 256), 32, step_px=8, jitter_px=2, seed=1).positions_px
-    field = chart.complex[:256, :256]
+    positions = data.raster((160, 160), 32, step_px=8, jitter_px=2, seed=1).positions_px
+    field = chart.complex[10:170, 340:500]
     scan = formats.Scan(
         patterns=data.simulate(field, probe, positions, "poisson-only"),
         positions_px=positions.astype(np.float64),

@@ -48,12 +48,13 @@ class ResourceMonitor(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Append the epoch's figures."""
         rss_mib = self._rss_mib()
+        convert_to_numpy = keras.ops.convert_to_numpy
         gpu_peak_mib = gpu_peak_memory_mib()
         self.epochs.append(
             {
                 "epoch": epoch + 1,
                 "seconds": round(time.perf_counter() - self._start, 3),
-                "learning_rate": float(self.model.optimizer.learning_rate),
+                "learning_rate": float(convert_to_numpy(self.model.optimizer.learning_rate)),
                 "loss": float((logs or {})["loss"]),
                 "val_loss": float((logs or {})["val_loss"]),
                 "rss_mib": round(rss_mib, 1),

@@ -14,8 +14,8 @@ from ppn_tf.errors import DeviceError, OptionError
 PACKAGES = ("tensorflow", "jax", "jaxlib", "keras", "numpy", "scipy", "scikit-image", "h5py")
 
 
-def select_device(device: str) -> str:
-    """Make one device the only one that the backend uses; call it first.
+def select_device(device: str, count: int = 1) -> str:
+    """Make one device, or several, the only ones that the backend uses; call it first.
 
     On a CPU it also calls `keep_freed_memory`.
 
@@ -23,11 +23,14 @@ def select_device(device: str) -> str:
     ----------
     device : str
         ``"cpu"``, ``"auto"`` (the first GPU if there is one) or the number of a GPU.
+    count : int
+        Number of devices for `ppn_tf.parallel`, this one and those that follow. On a CPU
+        they are virtual: for tests and rehearsals.
 
     Returns
     -------
     str
-        Name of the device.
+        Name of the device, with the number of them if there are several.
 
     Raises
     ------
@@ -38,8 +41,11 @@ def select_device(device: str) -> str:
 
     if device not in ("cpu", "auto") and not device.isdecimal():
         raise OptionError(f"--gpu expects a number, 'cpu' or 'auto', received {device!r}")
+    if count < 1:
+        raise OptionError(f"--devices expects at least 1, received {count}")
     select = _select_jax if keras.backend.backend() == "jax" else _select_tensorflow
-    return select(device)
+    name = select(device, count)
+    return name if count == 1 else f"{count} x {name}"
 
 
 def keep_freed_memory() -> bool:
@@ -62,42 +68,51 @@ def keep_freed_memory() -> bool:
     return all(mallopt(*request) == 1 for request in requests)
 
 
-def _wanted(device: str, gpus: list[Any], kind: str) -> Any:
-    """Return the GPU that is asked for, None for the CPU."""
+def _wanted(device: str, count: int, gpus: list[Any], kind: str) -> list[Any]:
+    """Return the GPUs that are asked for, none for the CPU."""
     if device == "cpu" or (device == "auto" and not gpus):
-        return None
-    index = 0 if device == "auto" else int(device)
-    if index >= len(gpus):
+        return []
+    first = 0 if device == "auto" else int(device)
+    last = first + count - 1
+    if last >= len(gpus):
         found = ", ".join(str(getattr(gpu, "name", gpu)) for gpu in gpus) or "none"
         raise DeviceError(
-            f"GPU {index} was asked for, but {kind} sees these GPUs: {found}. Use --gpu cpu, or "
+            f"GPU {last} was asked for, but {kind} sees these GPUs: {found}. Use --gpu cpu, or "
             "install the extra 'gpu' and a driver"
         )
-    return gpus[index]
+    return gpus[first : last + 1]
 
 
-def _select_tensorflow(device: str) -> str:
+def _select_tensorflow(device: str, count: int) -> str:
     import tensorflow as tf
 
-    gpu = _wanted(device, tf.config.list_physical_devices("GPU"), "TensorFlow")
-    tf.config.set_visible_devices([] if gpu is None else [gpu], "GPU")
-    if gpu is None:
+    gpus = _wanted(device, count, tf.config.list_physical_devices("GPU"), "TensorFlow")
+    tf.config.set_visible_devices(gpus, "GPU")
+    if not gpus:
+        if count > 1:
+            virtual = [tf.config.LogicalDeviceConfiguration()] * count
+            cpu = tf.config.list_physical_devices("CPU")[0]
+            tf.config.set_logical_device_configuration(cpu, virtual)
         keep_freed_memory()
         return f"CPU ({processor()})"
-    tf.config.experimental.set_memory_growth(gpu, True)
-    return tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name)
+    for gpu in gpus:
+        tf.config.experimental.set_memory_growth(gpu, True)
+    return tf.config.experimental.get_device_details(gpus[0]).get("device_name", gpus[0].name)
 
 
-def _select_jax(device: str) -> str:
+def _select_jax(device: str, count: int) -> str:
     import jax
 
-    gpus = [found for found in jax.devices() if found.platform == "gpu"]
-    gpu = _wanted(device, gpus, "JAX")
-    jax.config.update("jax_default_device", gpu or jax.devices("cpu")[0])
-    if gpu is None:
+    if count > 1:
+        # before the first use of any device
+        jax.config.update("jax_num_cpu_devices", count)
+    found = [each for each in jax.devices() if each.platform == "gpu"]
+    gpus = _wanted(device, count, found, "JAX")
+    jax.config.update("jax_default_device", gpus[0] if gpus else jax.devices("cpu")[0])
+    if not gpus:
         keep_freed_memory()
         return f"CPU ({processor()})"
-    return gpu.device_kind
+    return gpus[0].device_kind
 
 
 def processor() -> str:

@@ -29,5 +29,9 @@ class RecordError(PpnError, RuntimeError):
     """A run record or checkpoint could not be written or read."""
 
 
+class ClusterError(PpnError, RuntimeError):
+    """The cluster cannot be reached, or a task on it failed."""
+
+
 class TrainingError(PpnError, RuntimeError):
     """Training met a value it cannot go on with, such as a NaN loss."""

@@ -95,6 +95,8 @@ def export(model: keras.Model, path: Path | str) -> str:
                 "SavedModel (a folder name without ending)"
             )
     network = physical(portable(model) if form == "onnx" else model)
+    # Keras exports to ONNX only what was called before
+    network(np.zeros((1, *model.input_shape[1:]), np.float32))
     path.parent.mkdir(parents=True, exist_ok=True)
     # beside the target, so that renaming stays on one disk
     with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
@@ -137,5 +139,7 @@ def run_exported(path: Path | str, patterns: np.ndarray) -> dict[str, np.ndarray
     else:
         import tensorflow as tf
 
-        found = tf.saved_model.load(str(path)).serve(counts)
+        # held by a name: its variables go with it
+        loaded = tf.saved_model.load(str(path))
+        found = loaded.serve(counts)
     return {name: np.asarray(found[name])[..., 0] for name in _OUTPUTS}

@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 
-from ppn_tf import losses
+from ppn_tf import losses, parallel
 from ppn_tf.callbacks import ProgressBar, ResourceMonitor, ResumablePlateau, StopOnNaN
 from ppn_tf.checkpoint import Checkpoint, read_checkpoint
 from ppn_tf.data.dataset import Dataset
@@ -109,10 +110,20 @@ class Batches(keras.utils.PyDataset):
         Seed of the run; methods that share it see the patches in the same order.
     epoch : int
         Number of the first epoch, above 0 where a run resumes.
+    sharing : Sharing, optional
+        Among several devices.
     """
 
-    def __init__(self, samples: Samples, batch_size: int, seed: int, epoch: int = 0) -> None:
+    def __init__(
+        self,
+        samples: Samples,
+        batch_size: int,
+        seed: int,
+        epoch: int = 0,
+        sharing: parallel.Sharing | None = None,
+    ) -> None:
         super().__init__()
+        self._sharing = sharing or parallel.Sharing(1)
         self._samples = samples
         self._batch_size = batch_size
         self._seed = seed
@@ -129,7 +140,7 @@ class Batches(keras.utils.PyDataset):
     def __getitem__(self, index: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Return patterns and targets of one batch."""
         start = index * self._batch_size
-        chosen = self._order[start : start + self._batch_size]
+        chosen = self._sharing.even(self._order[start : start + self._batch_size])
         targets = {name: values[chosen] for name, values in self._samples.targets.items()}
         return self._samples.patterns[chosen], targets
 
@@ -176,6 +187,7 @@ def train(
     checkpoint: Path | None = None,
     label: str | None = None,
     tensorboard: Path | None = None,
+    devices: int = 1,
 ) -> list[dict[str, Any]]:
     """Train `model` in place and return what every epoch gave and cost.
 
@@ -189,12 +201,11 @@ def train(
     seed : int
         Decides the order of the batches.
     checkpoint : Path, optional
-        File written after every epoch. If it is there, training goes on after the last
-        epoch it holds, as if it had not been interrupted.
-    label : str, optional
-        Shows a progress bar of this name on standard error.
-    tensorboard : Path, optional
-        Folder for TensorBoard logs.
+        File written after every epoch; if it is there, training goes on after its last one.
+    label, tensorboard : optional
+        Name of a progress bar on standard error; folder for TensorBoard logs.
+    devices : int
+        How many devices share every batch, see `ppn_tf.parallel`.
 
     Returns
     -------
@@ -207,30 +218,53 @@ def train(
         If the loss stops being finite.
     RecordError
         If the checkpoint cannot be written, or belongs to another network.
+    DeviceError, OptionError
+        If the devices are not there, or cannot share it.
     """
-    _compile(model, config)
-    plateau, monitor = _plateau(config), ResourceMonitor()
-    epoch = _resume(model, checkpoint, plateau, monitor)
-    batches = Batches(training, config.batch_size, seed, epoch)
-    callbacks: list[keras.callbacks.Callback] = [StopOnNaN(), plateau, monitor]
-    if checkpoint is not None:
-        callbacks.append(Checkpoint(checkpoint, plateau, monitor))
-    if tensorboard is not None:
-        callbacks.append(keras.callbacks.TensorBoard(str(tensorboard)))
+    sharing, plateau, monitor = parallel.Sharing(devices), _plateau(config), ResourceMonitor()
     with contextlib.ExitStack() as stack:
+        model = stack.enter_context(parallel.shared(model, devices))
+        _compile(model, config, devices)
+        epoch = _resume(model, checkpoint, plateau, monitor)
+        batches = Batches(training, config.batch_size, seed, epoch, sharing)
+        first = _true_losses(training, validation, config, sharing)
+        last = _writers(checkpoint, tensorboard, plateau, monitor)
+        callbacks = [*first, StopOnNaN(), plateau, monitor, *last]
         if label is not None:
             bar = ProgressBar(label, config.epochs, len(batches), epoch)
             callbacks.append(bar)
             stack.callback(bar.close)
-        _fit(model, batches, validation, config, callbacks, epoch)
+        _fit(model, batches, validation, config, callbacks, epoch, sharing)
     return monitor.epochs
 
 
-def _compile(model: keras.Model, config: TrainingConfig) -> None:
+def _writers(
+    checkpoint: Path | None,
+    tensorboard: Path | None,
+    plateau: ResumablePlateau,
+    monitor: ResourceMonitor,
+) -> Iterator[keras.callbacks.Callback]:
+    if checkpoint is not None:
+        yield Checkpoint(checkpoint, plateau, monitor)
+    if tensorboard is not None:
+        yield keras.callbacks.TensorBoard(str(tensorboard))
+
+
+def _true_losses(
+    training: Samples, validation: Samples, config: TrainingConfig, sharing: parallel.Sharing
+) -> Iterator[keras.callbacks.Callback]:
+    if sharing.devices > 1:
+        counts = {"loss": len(training), "val_loss": len(validation)}
+        yield parallel.TrueLosses(sharing, counts, config.batch_size)
+
+
+def _compile(model: keras.Model, config: TrainingConfig, devices: int = 1) -> None:
     # the two losses are summed: Eq. (12)
     model.compile(
         optimizer=keras.optimizers.Adam(config.learning_rate),
         loss={name: losses.create(config.loss) for name in ("amplitude", "phase")},
+        # XLA cannot add up gradients of several devices on TensorFlow
+        jit_compile="auto" if devices == 1 or keras.backend.backend() == "jax" else False,
     )
 
 
@@ -266,13 +300,13 @@ def _fit(
     config: TrainingConfig,
     callbacks: list[keras.callbacks.Callback],
     epoch: int,
+    sharing: parallel.Sharing,
 ) -> None:
     if epoch >= config.epochs:
         return
     model.fit(
         batches,
-        validation_data=(validation.patterns, validation.targets),
-        validation_batch_size=config.batch_size,
+        **_validation(validation, config.batch_size, sharing),
         initial_epoch=epoch,
         epochs=config.epochs,
         callbacks=callbacks,
@@ -280,3 +314,20 @@ def _fit(
         shuffle=False,
         verbose=0,
     )
+
+
+class _InTurn(Batches):
+    """Batches in the order in which the samples stand."""
+
+    def _start_epoch(self, epoch: int) -> None:
+        self._epoch = epoch
+        self._order = np.arange(len(self._samples))
+
+
+def _validation(validation: Samples, batch_size: int, sharing: parallel.Sharing) -> dict[str, Any]:
+    if sharing.devices == 1:
+        return {
+            "validation_data": (validation.patterns, validation.targets),
+            "validation_batch_size": batch_size,
+        }
+    return {"validation_data": _InTurn(validation, batch_size, 0, 0, sharing)}

@@ -38,6 +38,10 @@ class Session:
     jobs : int
     added : tuple of Added
         Networks of ``--add-model``.
+    scheduler : str or None
+        Address of a Dask scheduler that distributes the runs.
+    devices : int
+        Devices that share every training.
     """
 
     profile: str
@@ -53,6 +57,8 @@ class Session:
     tensorboard: bool
     jobs: int
     added: tuple[added.Added, ...] = ()
+    scheduler: str | None = None
+    devices: int = 1
 
     @property
     def headline(self) -> str:
@@ -89,6 +95,18 @@ def parser(description: str) -> argparse.ArgumentParser:
     )
     new.add_argument("--jobs", type=int, default=1, help="runs side by side (default 1)")
     new.add_argument(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="tcp://HOST:8786 of a Dask cluster that makes the runs (docs/cluster.md)",
+    )
+    new.add_argument(
+        "--devices",
+        type=int,
+        default=1,
+        metavar="N",
+        help="GPUs that share every training, from that of --gpu on; virtual ones on a CPU",
+    )
+    new.add_argument(
         "--deterministic", action="store_true", help="deterministic kernels: slower, repeatable"
     )
     new.add_argument(
@@ -117,10 +135,12 @@ def prepare(arguments: argparse.Namespace) -> Session:
     PpnError
         For a missing GPU, a wrong option, or a data file with a wrong checksum.
     """
-    for name in ("jobs", "seeds"):
+    for name in ("jobs", "seeds", "devices"):
         value = getattr(arguments, name)
         if value is not None and value < 1:
             raise OptionError(f"--{name} expects at least 1, received {value}")
+    if arguments.scheduler and arguments.jobs > 1:
+        raise OptionError("--jobs is for this machine: with --scheduler, start more workers")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     from ppn_tf.devices import select_device
 
@@ -131,7 +151,9 @@ def prepare(arguments: argparse.Namespace) -> Session:
         out = out / "stand-in"
     if arguments.profile != "paper":
         out = out / arguments.profile
-    device_name = select_device(arguments.gpu)
+    # with a scheduler they are the workers'
+    here = 1 if arguments.scheduler else arguments.devices
+    device_name = select_device(arguments.gpu, here)
     return Session(
         arguments.profile,
         arguments.seeds,
@@ -147,6 +169,8 @@ def prepare(arguments: argparse.Namespace) -> Session:
         arguments.jobs,
         # they may import Keras, and the device is chosen now
         added.read(arguments.add_model, arguments.added_epochs),
+        arguments.scheduler,
+        arguments.devices,
     )
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import datetime
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,8 @@ class RunStore:
         Train with deterministic kernels.
     tensorboard : bool
         Write TensorBoard logs to ``<hash>/tensorboard``.
+    devices : int
+        Devices that share every training.
     """
 
     def __init__(
@@ -52,11 +55,13 @@ class RunStore:
         device: str = "",
         deterministic: bool = False,
         tensorboard: bool = False,
+        devices: int = 1,
     ) -> None:
         self.folder = Path(folder)
         self.device = device
         self.deterministic = deterministic
         self.tensorboard = tensorboard
+        self.devices = devices
         # now, since a run outlasts many a commit
         self.commit = commit()
 
@@ -172,6 +177,7 @@ class RunStore:
                 checkpoint=checkpoint,
                 label=spec.label if progress else None,
                 tensorboard=checkpoint.with_name("tensorboard") if self.tensorboard else None,
+                devices=self.devices,
             )
             with replacing(self.path(spec, "keras")) as temporary:
                 without_optimizer(model).save(temporary)
@@ -215,6 +221,38 @@ class RunStore:
         self.path(spec, "checkpoint.npz").unlink(missing_ok=True)
         # as later calls find it: lists in place of tuples
         return read_record(self.path(spec))
+
+    def receive(self, spec: RunSpec, files: Mapping[str, bytes], *, replace: bool = False) -> None:
+        """Take over the files of a run that was made elsewhere.
+
+        Parameters
+        ----------
+        spec : RunSpec
+        files : mapping of str to bytes
+            File name, without its folder, to content; the record among them.
+        replace : bool
+            Replace a record that is there; without it the run that came first stays.
+
+        Raises
+        ------
+        RecordError
+            If there is no record among the files, or it is damaged or that of another run.
+        """
+        path = self.path(spec)
+        if path.name not in files:
+            raise RecordError(f"expected {path.name} of {spec.label}, received {sorted(files)}")
+        with record_files.lock(self.path(spec, "lock"), spec.label):
+            if not replace and self.current(spec) is not None:
+                return
+            kept = [self.path(spec, ending) for ending in ("npz", "keras")]
+            # the record last: where it lies, the run is whole
+            for target in (*kept, path):
+                if target.name not in files:
+                    continue
+                with replacing(target) as temporary:
+                    temporary.write_bytes(files[target.name])
+                    if target == path and read_record(temporary)["hash"] != spec.hash:
+                        raise RecordError(f"expected the record of {spec.hash}, received another")
 
     def environment(self) -> dict[str, Any]:
         """Return what was used, for the record."""

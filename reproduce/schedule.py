@@ -30,7 +30,11 @@ TRAIN_PATCHES = len(data.TRAIN_ROWS) * 61
 def store_of(session: Session) -> RunStore:
     """Return the run store of a session."""
     return RunStore(
-        session.out / "runs", session.device_name, session.deterministic, session.tensorboard
+        session.out / "runs",
+        session.device_name,
+        session.deterministic,
+        session.tensorboard,
+        session.devices,
     )
 
 

@@ -1,4 +1,4 @@
-"""Train many runs one after the other or side by side; one that fails stops no other."""
+"""Train many runs in turn, side by side or on a cluster; one that fails stops no other."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from reproduce.specification import RunSpec
 def outcomes(
     specs: Sequence[RunSpec], session: Session
 ) -> Iterator[tuple[RunSpec, Exception | None]]:
-    """Make runs, `session.jobs` at a time, and say of each whether it failed.
+    """Make runs, `session.jobs` at a time or on its cluster; say of each whether it failed.
 
     Parameters
     ----------
@@ -33,6 +33,10 @@ def outcomes(
     (RunSpec, Exception or None)
         As each run ends.
     """
+    if session.scheduler:
+        from reproduce import cluster
+
+        return cluster.outcomes(specs, session)
     return _side_by_side(specs, session) if session.jobs > 1 else _in_turn(specs, session)
 
 
@@ -93,5 +97,5 @@ def _one(spec: RunSpec, session: Session, threads: int) -> None:
     from ppn_tf.devices import select_device, set_threads
 
     set_threads(threads)
-    select_device(session.device)
+    select_device(session.device, session.devices)
     schedule.store_of(session).ensure(spec, retrain=session.retrain, progress=False)

@@ -255,6 +255,7 @@ def test_reconstruct_writes_a_product_that_holds_all_of_its_contract(scan, model
     )
     assert values["patterns"] == 30
     assert values["coverage"] == 1
+    assert values["r_factor_empty"] > 0
     assert values["files"] == [str(out), str(tmp_path / "object.png")]
     assert (tmp_path / "object.png").read_bytes().startswith(PNG)
     known = by_hand.scan()

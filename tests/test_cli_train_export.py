@@ -156,6 +156,12 @@ def test_export_gives_physical_values_in_a_savedmodel(network, tmp_path, capsys)
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".saved")]
 
 
+def test_export_of_a_network_with_weights(tmp_path, capsys):
+    values = answer(capsys, "export", "ppn-ltem", "-o", tmp_path / "saved")
+    # float32, in another order of operations: what the command itself allows
+    assert values["largest_difference"] < 1e-3
+
+
 def test_export_to_onnx(network, tmp_path, capsys):
     for name in (*exporting.ONNX_PACKAGES, "onnxruntime"):
         if importlib.util.find_spec(name) is None:

@@ -3,8 +3,8 @@
 A network knows the probe, the pixel size and the counts that it was trained with; for
 another instrument, train one first (ppn-tf train). Patterns of another size are refused
 until --crop or --bin says what to do. OUT.h5 is a ptychodus product, OUT.npz an own
-file. Where the scan has a probe, the R-factor says how well the object explains the
-patterns: 0 is perfect, and above about 0.5 nothing was learned from them.
+file. Where the scan has a probe, the R-factor says how far the patterns that object and
+probe give are from those measured (0: not at all), beside that of an empty object.
 
 Example:
   ppn-tf reconstruct chart.npz --model ppn-ltem -o object.npz --picture object.png
@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ppn_tf.cli import common, scans
+from ppn_tf.cli import common, long_scans, scans
 from ppn_tf.cli.answer import Answer
 from ppn_tf.errors import DataError, OptionError
 
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 #: Patterns that the R-factor is computed from, evenly over the scan.
 _CHECKED_PATTERNS = 256
+#: An object should bring the R-factor below this share of that of an empty one.
+_BETTER = 0.9
 #: Counts within this factor of the training's need no remark.
 _ALIKE = 3.0
 
@@ -59,6 +61,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default="distance",
         help="weight of a patch's pixels where patches overlap (distance: falls from the centre)",
     )
+    long_scans.add_options(parser)
     common.add_device(parser)
 
 
@@ -95,6 +98,8 @@ def run(arguments: argparse.Namespace) -> Answer:
 
     from ppn_tf import api, detector, devices, pictures
 
+    if long_scans.asked(arguments):
+        return long_scans.run(arguments)
     output = common.check_output(arguments, (".h5", ".hdf5", ".npz"))
     if arguments.picture is not None:
         pictures.check_path(arguments.picture)
@@ -118,6 +123,7 @@ def run(arguments: argparse.Namespace) -> Answer:
         "object_shape": list(found.shape),
         "coverage": float(np.isfinite(found).mean()),
         "r_factor": explained(result),
+        "r_factor_empty": explained(_empty(result)),
         "counts_factor": fit.counts_factor,
         "remarks": remarks,
         "seconds": seconds,
@@ -255,6 +261,12 @@ def explained(result: Scan) -> float | None:
     return float(refinement.r_factor(dataclasses.replace(task, probe=_scaled(scale, task.probe))))
 
 
+def _empty(result: Scan) -> Scan:
+    import numpy as np
+
+    return dataclasses.replace(result, object=np.ones_like(result.object))
+
+
 def write(output: Path, result: Scan) -> None:
     """Write a product, or an own npz file."""
     from ppn_tf.data import formats
@@ -300,11 +312,13 @@ def _text(values: dict[str, Any]) -> str:
         f"({values['patterns_per_second']:.0f} a second): object of {rows} x {cols} px, "
         f"{values['coverage']:.0%} of it covered"
     ]
-    factor = values["r_factor"]
+    factor, empty = values["r_factor"], values["r_factor_empty"]
     if factor is None:
         lines.append("R-factor: not known, the scan has no probe")
     else:
-        verdict = ": the object explains the patterns badly" if factor > 0.5 else ""
-        lines.append(f"R-factor against the patterns: {factor:.3f}{verdict}")
+        verdict = "" if factor < _BETTER * empty else ": hardly better, so do not trust the object"
+        lines.append(
+            f"R-factor against the patterns: {factor:.3f}, of an empty object {empty:.3f}{verdict}"
+        )
     lines += [f"note: {remark}" for remark in values["remarks"]]
     return "\n".join([*lines, *(f"written: {name}" for name in values["files"])])

@@ -189,20 +189,12 @@ def read_probe(source: str) -> np.ndarray:
 
 
 def _array(path: Path) -> np.ndarray:
-    import numpy as np
-    import tifffile
-
+    from ppn_tf import tiff
+    from ppn_tf.data.formats.illumination import read_npy
     from ppn_tf.errors import DataError
 
-    try:
-        if path.suffix == ".npy":
-            values = np.load(path, allow_pickle=False)
-        elif path.suffix.lower() in (".tif", ".tiff"):
-            values = tifffile.imread(path)
-        else:
-            raise ValueError("the ending is neither .npy nor .tif")
-    except (OSError, ValueError, EOFError, tifffile.TiffFileError) as error:
-        raise DataError(
-            f"{path} cannot be read ({error}): expected a .npy array or a .tif picture"
-        ) from error
-    return values
+    if path.suffix == ".npy":
+        return read_npy(path)
+    if path.suffix.lower() in (".tif", ".tiff"):
+        return tiff.read(path)
+    raise DataError(f"{path} cannot be read: expected a .npy array or a .tif picture")

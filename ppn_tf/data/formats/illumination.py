@@ -40,7 +40,7 @@ def read_probe(path: Path | str) -> np.ndarray:
         start = stream.read(6)
     budget = memory.Budget()
     if start == b"\x93NUMPY":
-        return memory.modes(_npy(path), str(path))
+        return memory.modes(read_npy(path), str(path))
     if start[:4] == b"PK\x03\x04":
         arrays = archive.load(path, budget)
         key = next((key for key in NPZ_KEYS if key in arrays), None)
@@ -58,8 +58,18 @@ def read_probe(path: Path | str) -> np.ndarray:
         return memory.modes(hdf5.array(node, budget), f"{path}: key {node.name!r}")
 
 
-def _npy(path: Path) -> np.ndarray:
+def read_npy(path: Path) -> np.ndarray:
+    """Read an npy file; its size is compared with its header before anything is allocated.
+
+    Raises
+    ------
+    DataError
+        If it cannot be read, or holds no numbers.
+    """
     try:
-        return np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        values = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError, SyntaxError) as error:
         raise DataError(f"{path} cannot be read as npy ({error})") from error
+    if values.dtype.kind not in "biufc":
+        raise DataError(f"{path}: expected numbers, received {values.dtype}")
+    return np.array(values)

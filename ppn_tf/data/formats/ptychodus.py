@@ -82,9 +82,9 @@ def read(
     ------
     DataError, OptionError
     """
-    pattern_path, product_path = _pair(path, product, patterns)
+    pattern_path, product_path = pair(path, product, patterns)
     counts, mask = _patterns(pattern_path, budget, zero_frequency)
-    found = _product(product_path, known, budget, counts, object_center_m, with_object)
+    found = read_product(product_path, known, budget, counts, object_center_m, with_object)
     flags = {"zero_frequency": zero_frequency, "object_center_m": object_center_m}
     details, frames = found.pop("details"), found.pop("frames")
     return Scan(
@@ -178,7 +178,8 @@ def _put_arrays(file: h5py.File, scan: Scan, losses: Sequence[float]) -> None:
     file["/loss_values"] = np.asarray(losses, dtype=np.float64)
 
 
-def _pair(path: Path, product: Path | str | None, patterns: Path | str | None) -> tuple[Path, Path]:
+def pair(path: Path, product: Path | str | None, patterns: Path | str | None) -> tuple[Path, Path]:
+    """Return the file with the patterns and the one with the product; for this package."""
     if product is not None and patterns is not None:
         raise OptionError("pass product or patterns, not both: the path is the other file")
     if product is not None:
@@ -215,7 +216,7 @@ def _patterns(
     return counts, mask
 
 
-def _product(
+def read_product(
     path: Path,
     known: Geometry,
     budget: memory.Budget,

@@ -90,6 +90,8 @@ def raw_patterns(path: Path, rows: Sequence[Row]) -> tuple[str, np.ndarray] | No
             node = hdf5.dataset(file, name)
             if node is None:
                 raise DataError(f"{path}: key {name!r} is not there")
+            count = 1 if node.ndim == 4 else min(_LOOK, len(node))
+            memory.Budget().take((count, *node.shape[1:]), node.dtype.itemsize, f"{path}:{name}")
             # a raster of rows of frames: its first row
             frames = node[0] if node.ndim == 4 else node[:_LOOK]
     frames = frames.reshape(-1, *frames.shape[-2:])[:_LOOK]

@@ -1,0 +1,119 @@
+"""``ppn-tf reconstruct`` for scans too long for memory, here or on a Dask cluster."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from ppn_tf.cli import common, scans
+from ppn_tf.cli.answer import Answer
+from ppn_tf.errors import OptionError
+
+#: Options of the command that would need the whole scan, with their defaults.
+_WHOLE_SCAN = {"picture": None, "crop": None, "bin": 1, "counts": "raw"}
+_FLAGS = ("product", "patterns")
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add ``--chunk`` and ``--scheduler``."""
+    group = parser.add_argument_group("scans too long for memory (docs/cluster.md)")
+    group.add_argument(
+        "--chunk",
+        type=int,
+        metavar="N",
+        help="read and stitch N patterns at a time, from a ptychodus pair; interrupted, the "
+        "same command goes on. OUT.h5 holds /object and /coverage",
+    )
+    group.add_argument(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="tcp://HOST:8786 of a Dask cluster that makes the chunks",
+    )
+
+
+def asked(arguments: argparse.Namespace) -> bool:
+    """Tell whether the scan stays in its file."""
+    return arguments.chunk is not None or arguments.scheduler is not None
+
+
+def run(arguments: argparse.Namespace) -> Answer:
+    """Reconstruct chunk by chunk.
+
+    Raises
+    ------
+    PpnError
+        For options that need the whole scan, files that cannot be used, or a cluster
+        that is not there.
+    """
+    import numpy as np
+
+    from ppn_tf import devices, long_scan
+    from ppn_tf.data.formats import Geometry, located, memory, ptychodus
+
+    output = common.check_output(arguments, (".h5", ".hdf5"))
+    given = scans.keywords(arguments)
+    limit = given.pop("memory_limit_gib", memory.MEMORY_LIMIT_GIB)
+    pair = {name: given.pop(name) for name in _FLAGS if name in given}
+    if given.pop("format", ptychodus.FORMAT) != ptychodus.FORMAT:
+        raise OptionError("--chunk and --scheduler read the format ptychodus alone")
+    _check(arguments, set(given) - {item.name for item in _fields(Geometry)})
+    settings = long_scan.Settings(
+        str(arguments.model),
+        long_scan.CHUNK if arguments.chunk is None else arguments.chunk,
+        arguments.batch_size,
+        arguments.weights,
+    )
+    found = located.locate(Path(arguments.scan), Geometry(**given), memory.Budget(limit), **pair)
+    shape = np.ceil(found.corners_px.max(axis=0) + found.window_px - 1e-6).astype(int).tolist()
+    scan = long_scan.LongScan(found.path, found.key, found.corners_px, (shape[0], shape[1]))
+    device = "the cluster's" if arguments.scheduler else devices.select_device(arguments.gpu)
+    done = long_scan.reconstruct(
+        scan,
+        settings,
+        output,
+        scheduler=arguments.scheduler,
+        gpu=arguments.gpu != "cpu",
+        label="reconstruct",
+    )
+    values = {
+        **{name: done[name] for name in ("patterns", "parts", "parts_found", "seconds")},
+        "patterns_per_second": done["patterns"] / done["seconds"],
+        "object_shape": shape,
+        "object_pixel_m": list(found.object_pixel_m),
+        "device": device,
+        "files": [str(output)],
+    }
+    return Answer(_text(values), values)
+
+
+def _fields(kind: Any) -> Any:
+    import dataclasses
+
+    return dataclasses.fields(kind)
+
+
+def _check(arguments: argparse.Namespace, flags: set[str]) -> None:
+    refused = [
+        f"--{name}" for name, default in _WHOLE_SCAN.items() if getattr(arguments, name) != default
+    ]
+    refused += [f"--flag {name}" for name in sorted(flags)]
+    if refused:
+        raise OptionError(
+            f"--chunk and --scheduler take patterns as they are in the file, without "
+            f"{', '.join(refused)}: leave that out, or prepare the file first"
+        )
+
+
+def _text(values: dict[str, Any]) -> str:
+    rows, cols = values["object_shape"]
+    found = values["parts_found"]
+    return "\n".join(
+        [
+            f"{values['patterns']} patterns in {values['parts']} chunks"
+            + (f", {found} of them found" if found else "")
+            + f", {values['seconds']:.1f} s ({values['patterns_per_second']:.0f} a second): object "
+            f"of {rows} x {cols} px",
+            f"written: {values['files'][0]}",
+        ]
+    )

@@ -1,0 +1,344 @@
+"""A scan too long for memory: reconstructed chunk by chunk, on one process or a cluster.
+
+Each chunk of patterns becomes a part: the weighted sums of its patches over the rows and
+columns that it covers, written to a file of its own. Parts add up, in any order, to the
+field of the whole scan, which is then written band by band. So no process holds more than
+a chunk and a part, or a band; what is there already is not made again; and a worker that
+is lost loses one chunk.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import json
+import os
+import platform
+import resource
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from ppn_tf import cluster, field_parts, stitching
+from ppn_tf.data.formats import hdf5
+from ppn_tf.errors import ClusterError, DataError, OptionError, RecordError
+from ppn_tf.field_sum import FieldSum
+from ppn_tf.files import write_json
+
+#: Patterns of a chunk: 32 MiB of float32 at 32 x 32 px.
+CHUNK = 8192
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class LongScan:
+    """A scan in an HDF5 file, of which only the positions are in memory.
+
+    Attributes
+    ----------
+    path : Path
+    key : str
+        Data set (N, H, W) of counts, zero frequency at the pixel ``(H // 2, W // 2)``.
+    corners_px : (N, 2) float
+        Row and column of each window's top-left corner on the field.
+    shape : (int, int)
+        Rows and columns of the field [px].
+
+    Raises
+    ------
+    DataError
+        If there is no such data set, or it does not fit the positions.
+    """
+
+    path: Path
+    key: str
+    corners_px: np.ndarray
+    shape: tuple[int, int]
+
+    def __post_init__(self) -> None:
+        with hdf5.opened(Path(self.path)) as file:
+            found = hdf5.dataset(file, self.key)
+            shape = None if found is None else found.shape
+        if shape is None or len(shape) != 3 or np.shape(self.corners_px) != (shape[0], 2):
+            raise DataError(
+                f"{self.path}: expected the key {self.key!r} with patterns (N, H, W) and positions "
+                f"(N, 2), received {shape} and {np.shape(self.corners_px)}"
+            )
+
+    @property
+    def count(self) -> int:
+        """Number of patterns."""
+        return len(self.corners_px)
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """How a long scan is reconstructed.
+
+    Attributes
+    ----------
+    model : str
+        A ``.keras`` file, or the name of a trained network; see `ppn_tf.api.load_model`.
+    chunk : int
+        Patterns of a part.
+    batch_size : int
+        Patterns per step of the network.
+    weights : {"distance", "uniform"}
+        See `ppn_tf.stitching.weights`.
+    """
+
+    model: str
+    chunk: int = CHUNK
+    batch_size: int = 32
+    weights: str = "distance"
+
+    def __post_init__(self) -> None:
+        for name in ("chunk", "batch_size"):
+            if getattr(self, name) < 1:
+                raise OptionError(f"{name} must be at least 1, received {getattr(self, name)}")
+        if self.weights not in stitching.KINDS:
+            raise OptionError(
+                f"weights: expected one of {', '.join(stitching.KINDS)}, received {self.weights!r}"
+            )
+
+
+def reconstruct(
+    scan: LongScan,
+    settings: Settings,
+    output: Path | str,
+    *,
+    scheduler: str | None = None,
+    gpu: bool = False,
+    label: str = "chunks",
+) -> dict[str, Any]:
+    """Reconstruct a long scan to an HDF5 file.
+
+    Interrupted, it goes on when it is called again with the same arguments: finished parts
+    lie in ``OUTPUT.parts`` until the field is written.
+
+    Parameters
+    ----------
+    scan : LongScan
+    settings : Settings
+    output : Path or str
+        See `ppn_tf.field_parts.stitch`.
+    scheduler : str, optional
+        Of a Dask cluster whose workers see scan, model and output under the same paths.
+    gpu : bool
+        Whether workers use GPUs, and a chunk takes one ``GPU`` where they state any.
+    label : str
+        Of the progress bars on standard error.
+
+    Returns
+    -------
+    dict
+        ``patterns``, ``parts``, ``parts_found`` (left by an earlier call), ``seconds``,
+        ``stitch_seconds``, and ``log``: what `make_part` returned of every part made now.
+
+    Raises
+    ------
+    RecordError
+        If the parts that are there belong to another reconstruction.
+    ClusterError, DataError, OptionError
+        Also from workers: patterns that the network does not take, patches outside the field.
+    """
+    started, output = time.perf_counter(), Path(output)
+    folder = output.with_name(output.name + ".parts")
+    _same_job(folder, _identity(scan, settings))
+    jobs = list(_jobs(scan, settings, folder))
+    waiting = [job for job in jobs if not Path(job["part"]).exists()]
+    if scheduler is None or not waiting:
+        log = [make_part(job) for job in tqdm(waiting, desc=label, unit="chunk")]
+    else:
+        log = _distribute(waiting, scheduler, gpu, label)
+    made = time.perf_counter()
+    field_parts.stitch([Path(job["part"]) for job in jobs], scan.shape, output, label)
+    shutil.rmtree(folder)
+    return {
+        "patterns": scan.count,
+        "parts": len(jobs),
+        "parts_found": len(jobs) - len(waiting),
+        "seconds": time.perf_counter() - started,
+        "stitch_seconds": time.perf_counter() - made,
+        "log": log,
+    }
+
+
+def make_part(job: dict[str, Any]) -> dict[str, Any]:
+    """Reconstruct one chunk and write its sums; also what a worker does.
+
+    Parameters
+    ----------
+    job : dict
+        Made by `reconstruct`.
+
+    Returns
+    -------
+    dict
+        ``patterns``, ``process``, ``begun`` and ``ended`` [s since 1970], and
+        ``peak_rss_mib``, the largest memory that the process ever had.
+    """
+    from ppn_tf import inference
+
+    begun = time.time()
+    model = _model(job["model"], job["model_sha256"])
+    with hdf5.opened(Path(job["path"])) as file:
+        patterns = hdf5.dataset(file, job["key"])[job["start"] : job["stop"]]
+    corners, origin, shape = job["corners_px"], job["origin"], job["shape"]
+    found = inference.infer(model, patterns, batch_size=job["batch_size"])
+    total = FieldSum(shape, stitching.weights(model.input_shape[1:3], job["weights"]), 2)
+    total.add(np.stack([found.amplitude, found.phase], axis=1), corners - origin)
+    field_parts.write(Path(job["part"]), total, origin)
+    return {
+        "patterns": len(patterns),
+        "process": f"{platform.node()}:{os.getpid()}",
+        "begun": begun,
+        "ended": time.time(),
+        "peak_rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }
+
+
+@functools.lru_cache(maxsize=1)
+def _model(source: str, sha256: str) -> Any:
+    """Load the network once a process."""
+    if source.endswith(".keras") and _sha256(Path(source)) != sha256:
+        raise DataError(f"{source} is another file here than where the reconstruction began")
+    from ppn_tf import api
+
+    return api.load_model(source)
+
+
+def make_part_on_worker(job: dict[str, Any]) -> dict[str, Any]:
+    """Do `make_part` with the threads of a Dask task.
+
+    Raises
+    ------
+    ClusterError
+        If this machine does not see the scan, or the folder of the parts.
+    """
+    from ppn_tf import fresh_process
+
+    for name in (job["path"], Path(job["part"]).parent):
+        if not Path(name).exists():
+            raise ClusterError(
+                f"the worker does not see {name}: give the scan and the output on a file system "
+                "that all machines share"
+            )
+    os.environ.setdefault("KERAS_BACKEND", job["backend"])
+    _prepared(fresh_process.task_threads(), job["device"])
+    return make_part(job)
+
+
+@functools.lru_cache(maxsize=1)
+def _prepared(threads: int, device: str) -> None:
+    """Set threads and device, once a process: the backend takes them only before its start."""
+    from ppn_tf import devices
+
+    devices.set_threads(threads)
+    devices.select_device(device)
+
+
+def _distribute(
+    jobs: Sequence[dict[str, Any]], scheduler: str, gpu: bool, label: str
+) -> list[dict[str, Any]]:
+    common = {
+        "backend": os.environ.get("KERAS_BACKEND", "tensorflow"),
+        "device": "auto" if gpu else "cpu",
+    }
+    tasks = [
+        cluster.Task(f"chunk-{job['start']:09d}", ({**job, **common},), len(job["corners_px"]))
+        for job in jobs
+    ]
+    failed, log = {}, []
+    for task, answer in cluster.outcomes(
+        scheduler, make_part_on_worker, tasks, gpu=gpu, label=label
+    ):
+        if isinstance(answer, Exception):
+            failed[task.name] = answer
+        else:
+            log.append(answer)
+    if failed:
+        name, error = next(iter(failed.items()))
+        raise ClusterError(
+            f"{len(failed)} of {len(tasks)} chunks failed, the others are kept; the first, "
+            f"{name}: {type(error).__name__}: {error}"
+        ) from error
+    return log
+
+
+def _jobs(scan: LongScan, settings: Settings, folder: Path) -> Iterator[dict[str, Any]]:
+    with hdf5.opened(Path(scan.path)) as file:
+        window = np.array(hdf5.dataset(file, scan.key).shape[1:])
+    for start in range(0, scan.count, settings.chunk):
+        stop = min(start + settings.chunk, scan.count)
+        corners = np.asarray(scan.corners_px[start:stop], dtype=np.float64)
+        # what the part covers; the sums refuse windows that leave the field
+        low = np.maximum(np.floor(corners.min(axis=0)), 0).astype(int)
+        high = np.minimum(np.ceil(corners.max(axis=0)) + window, scan.shape).astype(int)
+        yield {
+            "path": str(Path(scan.path).resolve()),
+            "key": scan.key,
+            "start": start,
+            "stop": stop,
+            "corners_px": corners,
+            "origin": low,
+            "shape": tuple((high - low).tolist()),
+            "part": str((folder / f"part-{start:09d}.npz").resolve()),
+            "model": _source(settings.model),
+            "model_sha256": _sha256_of(settings.model),
+            "batch_size": settings.batch_size,
+            "weights": settings.weights,
+        }
+
+
+def _source(model: str) -> str:
+    return str(Path(model).resolve()) if model.endswith(".keras") else model
+
+
+@functools.lru_cache(maxsize=4)
+def _sha256_of(model: str) -> str:
+    return _sha256(Path(model)) if model.endswith(".keras") else ""
+
+
+def _sha256(path: Path) -> str:
+    if not path.is_file():
+        raise DataError(f"there is no model {path}: check the path")
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _identity(scan: LongScan, settings: Settings) -> dict[str, Any]:
+    """Return what decides the parts, as plain values."""
+    file = Path(scan.path).stat()
+    positions = np.ascontiguousarray(scan.corners_px, dtype=np.float64)
+    return {
+        "path": str(Path(scan.path).resolve()),
+        "bytes": file.st_size,
+        "changed_ns": file.st_mtime_ns,
+        "key": scan.key,
+        "positions_sha256": hashlib.sha256(positions.tobytes()).hexdigest(),
+        "shape": list(scan.shape),
+        "model_sha256": _sha256_of(settings.model),
+        **dataclasses.asdict(settings),
+    }
+
+
+def _same_job(folder: Path, identity: dict[str, Any]) -> None:
+    path = folder / "job.json"
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        write_json(path, identity)
+        return
+    except ValueError:
+        found = {}
+    other = sorted(name for name, value in identity.items() if found.get(name) != value)
+    if other:
+        raise RecordError(
+            f"{folder} holds parts of another reconstruction (other {', '.join(other)}): delete "
+            "the folder, or choose another output"
+        )
