@@ -56,21 +56,23 @@ def found(here: Context) -> tuple[dict[str, Any] | None, dict[str, Any]]:
     session, wanted = here.session, settings(here.profile.name)
     folder = session.out / "real_probe"
     path, fields = (folder / f"{wanted.hash}.{ending}" for ending in ("json", "npz"))
-    if session.train and (session.retrain or not (path.exists() and fields.exists())):
+    before, _ = recorded(here)
+    complete = before is not None and before["results"]["refinement"] and fields.exists()
+    if session.train and (session.retrain or not complete):
         if session.retrain:
             for old in folder.glob(f"{wanted.hash}-*"):
                 old.unlink()
         began = time.perf_counter()
-        results, arrays = probe_scores.measure(wanted, folder)
-        with replacing(fields) as temporary, temporary.open("wb") as stream:
-            np.savez_compressed(stream, **arrays)
-        record = {
-            "settings": wanted.to_dict(),
-            "results": results,
-            "seconds": round(time.perf_counter() - began, 1),
-            "environment": here.store.environment(),
-        }
-        write_json(path, record)
+        for results, arrays in probe_scores.measure(wanted, folder):
+            with replacing(fields) as temporary, temporary.open("wb") as stream:
+                np.savez_compressed(stream, **arrays)
+            record = {
+                "settings": wanted.to_dict(),
+                "results": results,
+                "seconds": round(time.perf_counter() - began, 1),
+                "environment": here.store.environment(),
+            }
+            write_json(path, record)
     return recorded(here)
 
 
@@ -173,6 +175,8 @@ def refinement_lines(record: Mapping[str, Any]) -> list[str]:
     from reproduce import compare, render
 
     found = record["results"]["refinement"]
+    if not found:
+        return ["Not measured yet: the same command goes on.", ""]
     rows = []
     for name, one in found.items():
         row = {"start": name}
@@ -219,7 +223,10 @@ def draw(here: Context, record: Mapping[str, Any], arrays: Mapping[str, Any]) ->
             (axes[2, 1], "r_curve", "R-factor"),
             (axes[2, 2], "error_curve", "error against ePIE"),
         ):
-            _iterations(axis, record, key, label)
+            if record["results"]["refinement"]:
+                _iterations(axis, record, key, label)
+            else:
+                axis.axis("off")
         for axis in axes[2, 3:]:
             axis.axis("off")
         return figures.save(figure, here.session.out, "real_probe", notes=panels.notes(here))

@@ -73,12 +73,12 @@ def test_rows_are_measured_in_turn_kept_and_merged(tmp_path, monkeypatch):
     monkeypatch.setattr(speed, "_device", lambda gpu: "CPU")
     wanted = ["ppn-block", "ppn-plain", "dpi"]
     speed.missing(wanted, tmp_path, "cpu", False)
-    assert calls == ["ppn-block", "ppn-plain", "dpi", "ppn-block", "ppn-plain"]
-    assert speed.kept(tmp_path, "ppn-block")["train_step_s"] == (1 + 4) / 2
+    assert calls == ["ppn-block", "ppn-plain", "dpi", *["ppn-block", "ppn-plain"] * 2]
+    assert speed.kept(tmp_path, "ppn-block")["train_step_s"] == 4.0
     speed.missing(wanted, tmp_path, "cpu", False)
-    assert len(calls) == 5
+    assert len(calls) == 7
     speed.missing(["dpi"], tmp_path, "cpu", True)
-    assert calls[5:] == ["dpi"]
+    assert calls[7:] == ["dpi"]
     (tmp_path / "dpi.json").write_text("{")
     assert speed.kept(tmp_path, "dpi") is None
 

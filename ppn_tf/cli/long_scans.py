@@ -49,7 +49,7 @@ def run(arguments: argparse.Namespace) -> Answer:
     import numpy as np
 
     from ppn_tf import devices, long_scan
-    from ppn_tf.data.formats import Geometry, memory, ptychodus
+    from ppn_tf.data.formats import Geometry, located, memory, ptychodus
 
     output = common.check_output(arguments, (".h5", ".hdf5"))
     given = scans.keywords(arguments)
@@ -64,7 +64,7 @@ def run(arguments: argparse.Namespace) -> Answer:
         arguments.batch_size,
         arguments.weights,
     )
-    found = ptychodus.locate(Path(arguments.scan), Geometry(**given), memory.Budget(limit), **pair)
+    found = located.locate(Path(arguments.scan), Geometry(**given), memory.Budget(limit), **pair)
     shape = np.ceil(found.corners_px.max(axis=0) + found.window_px - 1e-6).astype(int).tolist()
     scan = long_scan.LongScan(found.path, found.key, found.corners_px, (shape[0], shape[1]))
     device = "the cluster's" if arguments.scheduler else devices.select_device(arguments.gpu)

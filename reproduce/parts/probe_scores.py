@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -194,11 +194,15 @@ def _followed(
     return found
 
 
-def measure(settings: training.Settings, folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+def measure(
+    settings: training.Settings, folder: Path
+) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
     """Do everything: probe, simulation, training, reconstruction, comparison, refinement.
 
-    Returns
-    -------
+    Yields twice: without refinement, and with it.
+
+    Yields
+    ------
     results : dict
         Plain values for the record.
     arrays : dict
@@ -212,15 +216,18 @@ def measure(settings: training.Settings, folder: Path) -> tuple[dict[str, Any], 
     test = real.split(dataset).test
     stem = folder / settings.hash
     probe = recovered(scan, dataset, test, settings, folder)
-    pairs, taken_rad = training.simulate(scan, probe, settings)
+    paths = {
+        model: stem.with_name(f"{settings.hash}-{model}.keras") for model, _ in settings.epochs
+    }
+    trained = all(path.exists() for path in paths.values())
+    pairs = None if trained else training.simulate(scan, probe, settings)
     everywhere = region(dataset, np.arange(len(dataset)))
     regions = {"held-out": region(dataset, test), "whole": everywhere}
-    results: dict[str, Any] = {"scores": {}, "seconds": {}}
+    results: dict[str, Any] = {"scores": {}, "refinement": {}}
     arrays = {f"reference_{name}": where.reference for name, where in regions.items()}
     fields = {}
     for model, epochs in settings.epochs:
-        path = stem.with_name(f"{settings.hash}-{model}.keras")
-        network = training.train(pairs, model, epochs, settings.seed, path)
+        network = training.train(pairs, model, epochs, settings.seed, paths[model])
         fields[model] = predicted(network, dataset, everywhere.patches)
         parts = {"held-out": predicted(network, dataset, test), "whole": fields[model]}
         for name, where in regions.items():
@@ -229,16 +236,17 @@ def measure(settings: training.Settings, folder: Path) -> tuple[dict[str, Any], 
             arrays[f"{model}_{name}"] = aligned
     for name, where in regions.items():
         results["scores"][name]["constant"] = compare(constant(dataset), where)[0]
-    del results["seconds"]
     results["sizes"] = {
         "patches": len(dataset),
         "test": len(test),
         "boxes_px": {name: list(where.reference.shape) for name, where in regions.items()},
         "label_r": [float(label.errors[0]), float(label.errors[-1])],
-        "phase_taken_off_rad": taken_rad,
+        "phase_taken_off_rad": training.mean_phase_rad(probe, settings),
     }
-    results["refinement"] = refinements(scan, label, probe, fields, settings.refine_iterations)
-    return results, {name: values.astype(np.complex64) for name, values in arrays.items()}
+    arrays = {name: values.astype(np.complex64) for name, values in arrays.items()}
+    yield results, arrays
+    found = refinements(scan, label, probe, fields, settings.refine_iterations)
+    yield results | {"refinement": found}, arrays
 
 
 def recovered(

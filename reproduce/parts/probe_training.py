@@ -115,26 +115,22 @@ def drawn_object(seed: int) -> np.ndarray:
     return (parts[0] * np.exp(1j * parts[1])).astype(np.complex64)
 
 
-def simulate(
-    scan: nanoprobe.MeasuredScan, probe: np.ndarray, settings: Settings
-) -> tuple[Pairs, float]:
+def simulate(scan: nanoprobe.MeasuredScan, probe: np.ndarray, settings: Settings) -> Pairs:
     """Simulate pairs with a probe, at the counts of a scan.
 
     Returns
     -------
-    pairs : Pairs
+    Pairs
         Patterns with Poisson noise, binned; patches as labels are, averaged as a complex
         field over the pixels of the binned window. The phase of each patch counts from
         the mean that the probe's light sees, as a pattern holds no other zero.
-    absolute_rad : float
-        Root mean square of the means that were taken off [rad].
     """
     from tqdm import tqdm
 
     side = probe.shape[-1]
     counts = float(np.where(scan.dead_pixels, 0, scan.patterns).sum(axis=(1, 2)).mean())
     light = (np.abs(probe) ** 2).sum(axis=0)
-    parts, taken = [], []
+    parts = []
     starts = range(0, settings.patches, WINDOWS)
     for index, start in enumerate(tqdm(starts, desc="simulate", leave=False)):
         number = min(WINDOWS, settings.patches - start)
@@ -148,7 +144,6 @@ def simulate(
         windows = forward.extract_patches(obj, (side, side), corners)
         means = (windows * light).sum(axis=(1, 2))
         field = patches_of(windows) * np.exp(-1j * np.angle(means))[:, None, None]
-        taken.append(np.angle(means))
         parts.append(
             (
                 nanoprobe.bin_patterns(noisy, SIDE_PX, scan.dead_pixels),
@@ -156,8 +151,16 @@ def simulate(
                 np.angle(field).astype(np.float32),
             )
         )
-    pairs = Pairs(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
-    return pairs, float(np.sqrt(np.mean(np.concatenate(taken) ** 2)))
+    return Pairs(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+
+
+def mean_phase_rad(probe: np.ndarray, settings: Settings) -> float:
+    """Return the root mean square of the phases that targets count from, of one object."""
+    seed, side = settings.seed + 1000, probe.shape[-1]
+    corners = generator(seed, "jitter").integers(0, OBJECT_PX - side, (WINDOWS, 2))
+    windows = forward.extract_patches(drawn_object(seed), (side, side), corners)
+    means = (windows * (np.abs(probe) ** 2).sum(axis=0)).sum(axis=(1, 2))
+    return float(np.sqrt(np.mean(np.angle(means) ** 2)))
 
 
 def patches_of(windows: np.ndarray) -> np.ndarray:
@@ -167,7 +170,7 @@ def patches_of(windows: np.ndarray) -> np.ndarray:
     return middle.reshape(-1, SIDE_PX, factor, SIDE_PX, factor).mean(axis=(2, 4))
 
 
-def train(pairs: Pairs, model: str, epochs: int, seed: int, path: Path) -> Any:
+def train(pairs: Pairs | None, model: str, epochs: int, seed: int, path: Path) -> Any:
     """Train a network, going on from a checkpoint, or read it where it is trained."""
     import keras
 
@@ -175,6 +178,7 @@ def train(pairs: Pairs, model: str, epochs: int, seed: int, path: Path) -> Any:
 
     if path.exists():
         return keras.saving.load_model(path, safe_mode=True)
+    assert pairs is not None
     checkpoint = path.with_suffix(".checkpoint.npz")
     network, _ = fit(pairs, model, FitOptions(epochs, 32, seed), checkpoint=checkpoint, label=model)
     with replacing(path) as temporary:

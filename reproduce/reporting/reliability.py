@@ -45,7 +45,7 @@ def _kills(part: Part) -> list[list[str]]:
             [
                 f"killed (SIGKILL) and started again, {name}: {phases}",
                 f"{sum(kills.values())} kills",
-                f"{_none(found['digests_that_differ'])} of the final records differs from an "
+                f"{found['digests_that_differ']} of the final records differ from an "
                 f"undisturbed run's; {found['unfinished_files']} unfinished files left behind, "
                 "none read",
             ]
@@ -59,8 +59,8 @@ def _concurrency(part: Part) -> list[list[str]]:
         if "writers_at_once" in found:
             result = "one trains, the other waits and takes its record"
         else:
-            result = f"{_none(found['digests_that_differ'])} of the records differs"
-        rows.append([name, f"{found.get('rounds') or found.get('runs')} times", result])
+            result = f"{found['digests_that_differ']} of the records differ"
+        rows.append([name, f"{found.get('rounds') or found.get('runs')} time(s)", result])
     return rows
 
 
@@ -73,8 +73,7 @@ def _disk(part: Part) -> list[list[str]]:
         [
             ", ".join(part),
             f"{len(part)} ways",
-            f"{refused} refused with what to do; started again, {_none(differ)} of the records "
-            "differs",
+            f"{refused} refused with what to do; started again, {differ} of the records differ",
         ]
     ]
 
@@ -87,8 +86,8 @@ def _fuzz(part: Part) -> list[list[str]]:
                 f"damaged {name} files",
                 f"{found['inputs']:,} inputs",
                 f"{found['refused']:,} refused, {found['accepted']:,} still readable; "
-                f"{_none(found['foreign_errors'])} foreign error, {_none(found['crashes'])} crash, "
-                f"{_none(found['hangs'])} hang; memory up to +{found['peak_growth_mib']} MiB",
+                f"{found['foreign_errors']} foreign errors, {found['crashes']} crashes, "
+                f"{found['hangs']} hangs; memory up to +{found['peak_growth_mib']} MiB",
             ]
         )
     return rows
@@ -129,14 +128,10 @@ def _versions(part: Part) -> list[list[str]]:
         [
             f"tests on {name}",
             f"{found['passed'] + found['failed']} tests",
-            f"{found['passed']} pass, {_none(found['failed'])} fails",
+            f"{found['passed']} pass, {found['failed']} fail",
         ]
         for name, found in part.items()
     ]
-
-
-def _none(count: int) -> str:
-    return str(count) if count else "none"
 
 
 _MAKERS: Mapping[str, Callable[[Part], list[list[str]]]] = {

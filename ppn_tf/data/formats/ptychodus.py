@@ -7,7 +7,6 @@ its centre. See docs/conventions.md.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -34,28 +33,6 @@ _DISTANCE, _ENERGY = "detector_object_distance_m", "probe_energy_eV"
 _KEPT_ATTRIBUTES = ("name", "comments", "exposure_time_s", "probe_photon_count")
 _PIXEL = ("pixel_height_m", "pixel_width_m")
 _CENTER = ("center_y_m", "center_x_m")
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Located:
-    """A scan whose patterns stay in their file.
-
-    Attributes
-    ----------
-    path : Path
-    key : str
-        Data set of the patterns.
-    corners_px : (N, 2) float64
-        Row and column of each window's corner; the smallest of each axis is 0.
-    window_px : (int, int)
-    object_pixel_m : (float, float)
-    """
-
-    path: Path
-    key: str
-    corners_px: np.ndarray
-    window_px: tuple[int, int]
-    object_pixel_m: tuple[float, float]
 
 
 def matches(file: h5py.File) -> bool:
@@ -105,9 +82,9 @@ def read(
     ------
     DataError, OptionError
     """
-    pattern_path, product_path = _pair(path, product, patterns)
+    pattern_path, product_path = pair(path, product, patterns)
     counts, mask = _patterns(pattern_path, budget, zero_frequency)
-    found = _product(product_path, known, budget, counts, object_center_m, with_object)
+    found = read_product(product_path, known, budget, counts, object_center_m, with_object)
     flags = {"zero_frequency": zero_frequency, "object_center_m": object_center_m}
     details, frames = found.pop("details"), found.pop("frames")
     return Scan(
@@ -120,52 +97,6 @@ def read(
             **details,
         },
     )
-
-
-def locate(
-    path: Path,
-    known: Geometry,
-    budget: memory.Budget,
-    *,
-    product: Path | str | None = None,
-    patterns: Path | str | None = None,
-) -> Located:
-    """Find patterns and positions of the pair, and read no pattern.
-
-    Parameters
-    ----------
-    path, known, budget, product, patterns
-        As for `read`.
-
-    Raises
-    ------
-    DataError
-        As `read` does; and for frames that are not in the order of the positions, or a
-        mask, which would have to be applied.
-    OptionError
-        If a file of the pair is missing, or a pixel size is.
-    """
-    pattern_path, product_path = _pair(path, product, patterns)
-    with hdf5.opened(pattern_path) as file:
-        source = hdf5.first(file, PATTERNS, "patterns")
-        key, shape = source.name, source.shape
-        valid = hdf5.dataset(file, MASK)
-        masked = valid is not None and not hdf5.array(valid, budget).all()
-    if len(shape) != 3 or masked:
-        raise DataError(
-            f"{pattern_path}: expected patterns (N, H, W) without masked pixels, received "
-            f"{shape}{' with a mask' if masked else ''}: repair them, or read the scan whole"
-        )
-    # a stand-in that has the shape and no memory
-    counts = np.broadcast_to(np.float32(0), shape)
-    found = _product(product_path, known, budget, counts, None, False)
-    if found["frames"] is not None:
-        raise DataError(
-            f"{product_path}: {INDEXES[1:]} changes the order of the patterns: write them in the "
-            "order of the positions, or read the scan whole"
-        )
-    corners, pixel = found["positions_px"], found["object_pixel_m"]
-    return Located(pattern_path, key, corners - corners.min(axis=0), shape[1:], pixel)
 
 
 def write(
@@ -247,7 +178,8 @@ def _put_arrays(file: h5py.File, scan: Scan, losses: Sequence[float]) -> None:
     file["/loss_values"] = np.asarray(losses, dtype=np.float64)
 
 
-def _pair(path: Path, product: Path | str | None, patterns: Path | str | None) -> tuple[Path, Path]:
+def pair(path: Path, product: Path | str | None, patterns: Path | str | None) -> tuple[Path, Path]:
+    """Return the file with the patterns and the one with the product; for this package."""
     if product is not None and patterns is not None:
         raise OptionError("pass product or patterns, not both: the path is the other file")
     if product is not None:
@@ -284,7 +216,7 @@ def _patterns(
     return counts, mask
 
 
-def _product(
+def read_product(
     path: Path,
     known: Geometry,
     budget: memory.Budget,
