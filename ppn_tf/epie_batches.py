@@ -52,14 +52,10 @@ def visit_batches(
     from keras import ops
 
     moduli, positions_px, alive, alpha, beta, floor = constants
-    height, width = moduli.shape[1:]
     shape = tuple(state[0].shape)
-    pixels = np.arange(height)[:, None] * shape[1] + np.arange(width)
+    rows, cols = np.indices(moduli.shape[1:])
+    pixels = ops.convert_to_tensor(rows * shape[1] + cols, "int32")
     visits = ops.reshape(order, (capacity // batch, batch))
-
-    def spread(flat: Any, values: Any) -> Any:
-        places, values = ops.reshape(flat, (-1, 1)), ops.reshape(values, (-1,))
-        return ops.reshape(ops.scatter(places, values, (shape[0] * shape[1],)), shape)
 
     def visit(step: Any, carry: tuple) -> tuple:
         object_re, object_im, probe_re, probe_im, misfits = carry
@@ -67,40 +63,24 @@ def visit_batches(
         there = ops.reshape(ops.cast(index >= 0, real), (batch, 1, 1))
         index = ops.maximum(index, 0)
         corner = ops.take(positions_px, index, axis=0)
-        flat = ops.reshape(corner[:, 0] * shape[1] + corner[:, 1], (batch, 1, 1))
-        flat = flat + ops.convert_to_tensor(pixels, "int32")
-        window_re, window_im = (
-            ops.reshape(ops.take(ops.reshape(part, (-1,)), flat), (batch, 1, height, width))
+        flat = ops.reshape(corner[:, 0] * shape[1] + corner[:, 1], (batch, 1, 1)) + pixels
+        window = tuple(
+            ops.expand_dims(ops.take(ops.reshape(part, (-1,)), flat), 1)
             for part in (object_re, object_im)
         )
-        waves = product(probe_re, probe_im, window_re, window_im)
-        fields_re, fields_im = ops.fft2(waves)
-        modulus = ops.sqrt(ops.sum(fields_re**2 + fields_im**2, axis=1))
+        waves = product(probe_re, probe_im, *window)
         measured = ops.take(moduli, index, axis=0)
-        difference = ops.abs(modulus - measured) * there
-        correctable = modulus > floor
-        if masked:
-            correctable = ops.logical_and(correctable, alive)
-            difference = ops.where(alive, difference, ops.zeros_like(difference))
-        ratio = ops.where(
-            correctable, measured / ops.maximum(modulus, floor), ops.ones_like(modulus)
-        )
-        ratio = ops.expand_dims(ratio, 1)
-        corrected = ops.ifft2((fields_re * ratio, fields_im * ratio))
-        present = ops.expand_dims(there, 1)
-        change_re, change_im = (
-            (new - old) * present for new, old in zip(corrected, waves, strict=True)
-        )
-        intensity = ops.sum(probe_re**2 + probe_im**2, axis=0)
-        light = ops.maximum(spread(flat, intensity * there), brightest(probe_re, probe_im))
+        change, difference = _change(waves, measured, floor, alive if masked else None, there)
+        light = _spread(flat, ops.sum(probe_re**2 + probe_im**2, axis=0) * there, shape)
+        light = ops.maximum(light, brightest(probe_re, probe_im))
         step_re, step_im = (
-            spread(flat, ops.sum(part, axis=1))
-            for part in product(probe_re, -probe_im, change_re, change_im)
+            _spread(flat, ops.sum(part, axis=1), shape)
+            for part in product(probe_re, -probe_im, *change)
         )
         if update_probe:
-            density = ops.sum((window_re**2 + window_im**2) * present, axis=0)
+            density = ops.sum((window[0] ** 2 + window[1] ** 2)[:, 0] * there, axis=0)
             gain = beta / ops.maximum(ops.max(density), TINY)
-            add_re, add_im = product(window_re, -window_im, change_re, change_im)
+            add_re, add_im = product(window[0], -window[1], *change)
             probe_re = probe_re + gain * ops.sum(add_re, axis=0)
             probe_im = probe_im + gain * ops.sum(add_im, axis=0)
         return (
@@ -108,8 +88,38 @@ def visit_batches(
             object_im + alpha * step_im / light,
             probe_re,
             probe_im,
-            ops.slice_update(misfits, (step * batch,), ops.sum(difference, axis=(1, 2))),
+            ops.slice_update(misfits, (step * batch,), difference),
         )
 
-    start = (*state, ops.zeros((capacity,), real))
-    return ops.fori_loop(0, count // batch, visit, start)
+    return ops.fori_loop(0, count // batch, visit, (*state, ops.zeros((capacity,), real)))
+
+
+def _change(
+    waves: tuple[Any, Any], measured: Any, floor: Any, alive: Any, there: Any
+) -> tuple[tuple[Any, Any], Any]:
+    """Return what the measured moduli change in the waves (B, M, H, W), and the misfits (B,)."""
+    from keras import ops
+
+    fields_re, fields_im = ops.fft2(waves)
+    modulus = ops.sqrt(ops.sum(fields_re**2 + fields_im**2, axis=1))
+    difference = ops.abs(modulus - measured) * there
+    correctable = modulus > floor
+    if alive is not None:
+        correctable = ops.logical_and(correctable, alive)
+        difference = ops.where(alive, difference, ops.zeros_like(difference))
+    ratio = measured / ops.maximum(modulus, floor)
+    ratio = ops.expand_dims(ops.where(correctable, ratio, ops.ones_like(ratio)), 1)
+    corrected = ops.ifft2((fields_re * ratio, fields_im * ratio))
+    present = ops.expand_dims(there, 1)
+    change_re, change_im = (
+        (new - old) * present for new, old in zip(corrected, waves, strict=True)
+    )
+    return (change_re, change_im), ops.sum(difference, axis=(1, 2))
+
+
+def _spread(flat: Any, values: Any, shape: tuple[int, int]) -> Any:
+    """Add values (B, H, W) at their pixels of an object of zeros."""
+    from keras import ops
+
+    places, values = ops.reshape(flat, (-1, 1)), ops.reshape(values, (-1,))
+    return ops.reshape(ops.scatter(places, values, (shape[0] * shape[1],)), shape)
