@@ -8,6 +8,8 @@ Dask gives the task of a lost worker to another one; where the scheduler itself 
 
 from __future__ import annotations
 
+import asyncio
+import concurrent.futures
 import contextlib
 import dataclasses
 import sys
@@ -217,12 +219,21 @@ def _answers(
         for future in as_completed(futures, loop=client.loop):
             if future.status in ("cancelled", "lost"):
                 raise SchedulerLostError
-            answer = future.exception() if future.status == "error" else future.result()
+            answer = _answer(future)
             yield futures.pop(future), answer
             future.release()
     finally:
         with contextlib.suppress(Exception):
             client.cancel(list(futures), force=True)
+
+
+def _answer(future: Any) -> Any:
+    """Fetch what a task returned, or what it raised, from where it lies."""
+    try:
+        return future.exception() if future.status == "error" else future.result()
+    except (OSError, asyncio.CancelledError, concurrent.futures.CancelledError) as error:
+        # done, but the connection broke before the answer was here
+        raise SchedulerLostError from error
 
 
 def _workers(client: Any, patience_s: float) -> Mapping[str, Mapping[str, Any]]:

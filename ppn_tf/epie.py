@@ -62,6 +62,10 @@ class Result:
     converged: bool = False
 
 
+#: Whole numbers of `Options`, and the least that each may be.
+_LEAST = (("iterations", 1), ("probe_start", 0), ("first_iteration", 0), ("batch", 1))
+
+
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class Options:
     """How `reconstruct` works; each field is one of its keywords.
@@ -96,6 +100,10 @@ class Options:
     engine : {"compiled", "numpy"}
         ``"compiled"``: the whole loop compiled on the active Keras backend;
         ``"numpy"``: a plain Python loop over the patterns. Same order, same formulas.
+    batch : int
+        Positions whose updates are made at once, from the same object: faster on a GPU,
+        and slower to converge the larger it is (`ppn_tf.epie_batches`; ``docs/speed.md``
+        has by how much). 1 is ePIE. Above 1 only with ``engine="compiled"``.
     label : str or None
         Shows a progress bar of this name on standard error.
 
@@ -118,10 +126,11 @@ class Options:
     seed: int = 0
     first_iteration: int = 0
     engine: str = "compiled"
+    batch: int = 1
     label: str | None = None
 
     def __post_init__(self) -> None:
-        for name, least in (("iterations", 1), ("probe_start", 0), ("first_iteration", 0)):
+        for name, least in _LEAST:
             value = getattr(self, name)
             if int(value) != value or value < least:
                 raise OptionError(
@@ -138,6 +147,11 @@ class Options:
         if self.engine not in ENGINES:
             raise OptionError(
                 f"unknown engine {self.engine!r}: expected one of {', '.join(ENGINES)}"
+            )
+        if self.batch > 1 and self.engine != "compiled":
+            raise OptionError(
+                f"a batch above 1 needs the compiled engine, received batch={self.batch}, "
+                f"engine={self.engine!r}"
             )
 
 
@@ -165,7 +179,7 @@ def reconstruct(
     **options
         `update_probe`, `alpha`, `beta`, `initial_object`, `object_shape`,
         `dead_pixels`, `probe_start`, `orthogonalise_modes`, `tolerance`, `seed`,
-        `first_iteration`, `engine` and `label`, as `Options` explains them.
+        `first_iteration`, `engine`, `batch` and `label`, as `Options` explains them.
 
     Returns
     -------
@@ -210,7 +224,8 @@ def _prepare(
     if options.engine == "numpy":
         return PythonLoop(problem, start, modes), problem
     chunk = 1 if options.orthogonalise_modes else min(CHUNK_ITERATIONS, options.iterations)
-    return CompiledLoop(problem, start, modes, chunk * len(positions)), problem
+    visits = -(-len(positions) // options.batch) * options.batch
+    return CompiledLoop(problem, start, modes, chunk * visits, options.batch), problem
 
 
 def _iterate(loop: Engine, problem: Problem, options: Options) -> tuple[np.ndarray, bool]:

@@ -21,7 +21,7 @@ from ppn_tf.errors import OptionError
 #: errors: they have no phase that a measured modulus could be given.
 ROUNDING_UNITS = 16
 
-_TINY = 1e-30
+TINY = 1e-30
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -109,7 +109,7 @@ class PythonLoop:
         self._probe = probe.astype(self._object.dtype, copy=False)
         self._conjugate = np.conj(self._probe)
         light = (self._probe.real**2 + self._probe.imag**2).sum(axis=0).max()
-        self._gain = self._problem.alpha / max(float(light), _TINY)
+        self._gain = self._problem.alpha / max(float(light), TINY)
 
     def _visit(self, index: int, update_probe: bool) -> float:
         problem, probe = self._problem, self._probe
@@ -129,7 +129,7 @@ class PythonLoop:
         change = scipy.fft.ifft2(fields * ratio) - waves
         step = (self._conjugate * change).sum(axis=0) * self._gain
         if update_probe:
-            density = max(float((window.real**2 + window.imag**2).max()), _TINY)
+            density = max(float((window.real**2 + window.imag**2).max()), TINY)
             self.set_probe(probe + np.conj(window) * change * (problem.beta / density))
         window += step
         return float(difference.sum(dtype=np.float64))
@@ -143,7 +143,9 @@ class CompiledLoop:
     problem, obj, probe
         As for `PythonLoop`.
     capacity : int
-        Most visits in one call of `run`.
+        Most visits in one call of `run`; whole batches.
+    batch : int
+        Positions whose updates are made at once, see `ppn_tf.epie_batches`.
 
     Raises
     ------
@@ -152,12 +154,19 @@ class CompiledLoop:
         JAX without 64-bit numbers.
     """
 
-    def __init__(self, problem: Problem, obj: np.ndarray, probe: np.ndarray, capacity: int) -> None:
+    def __init__(
+        self,
+        problem: Problem,
+        obj: np.ndarray,
+        probe: np.ndarray,
+        capacity: int,
+        batch: int = 1,
+    ) -> None:
         from keras import ops
 
         self._real = np.dtype(problem.moduli.dtype)
         _check_backend(self._real)
-        self._capacity = capacity
+        self._capacity, self._batch = capacity, batch
         alive = np.ones((0, 0), bool) if problem.alive is None else problem.alive
         self._masked = problem.alive is not None
         constants = (problem.moduli, problem.positions_px.astype(np.int32), alive)
@@ -172,10 +181,14 @@ class CompiledLoop:
         """As in `Engine`."""
         from keras import ops
 
+        if self._batch > 1:
+            from ppn_tf.epie_batches import padded_batches
+
+            order = padded_batches(order, len(self._constants[1]), self._batch)
         padded = np.zeros(self._capacity, np.int32)
         padded[: len(order)] = order
         visit_all = _compiled(
-            update_probe, self._masked, self._real.name, self._capacity, self.shapes
+            update_probe, self._masked, self._real.name, self._capacity, self._batch, self.shapes
         )
         *state, misfits = visit_all(
             self._state,
@@ -184,7 +197,7 @@ class CompiledLoop:
             ops.convert_to_tensor(np.int32(len(order))),
         )
         self._state = tuple(state)
-        return np.asarray(misfits, dtype=np.float64)[: len(order)]
+        return np.asarray(misfits, dtype=np.float64)[: len(order)][order >= 0]
 
     @property
     def shapes(self) -> tuple[tuple[int, ...], ...]:
@@ -227,13 +240,18 @@ def _check_backend(real: np.dtype) -> None:
 
 @functools.lru_cache(maxsize=32)
 def _compiled(
-    update_probe: bool, masked: bool, real: str, capacity: int, shapes: tuple
+    update_probe: bool, masked: bool, real: str, capacity: int, batch: int, shapes: tuple
 ) -> Callable[..., Any]:
     """Return the compiled loop; one for each set of shapes, so that none is traced again."""
     import keras
 
+    visit_all: Callable[..., Any] = _visit_all
+    if batch > 1:
+        from ppn_tf.epie_batches import visit_batches
+
+        visit_all = functools.partial(visit_batches, batch=batch)
     function = functools.partial(
-        _visit_all, update_probe=update_probe, masked=masked, real=real, capacity=capacity
+        visit_all, update_probe=update_probe, masked=masked, real=real, capacity=capacity
     )
     if keras.backend.backend() == "jax":
         import jax
@@ -261,7 +279,7 @@ def _visit_all(
 
     moduli, positions_px, alive, alpha, beta, floor = constants
     height, width = moduli.shape[1:]
-    fixed_light = _brightest(state[2], state[3])
+    fixed_light = brightest(state[2], state[3])
     cut = _slicer()
 
     def visit(step: Any, carry: tuple) -> tuple:
@@ -270,7 +288,7 @@ def _visit_all(
         row, col = ops.unstack(ops.take(positions_px, index, axis=0))
         window_re = cut(object_re, (row, col), (height, width))
         window_im = cut(object_im, (row, col), (height, width))
-        waves = _product(probe_re, probe_im, window_re, window_im)
+        waves = product(probe_re, probe_im, window_re, window_im)
         fields_re, fields_im = ops.fft2(waves)
         modulus = ops.sqrt(ops.sum(fields_re**2 + fields_im**2, axis=0))
         measured = ops.take(moduli, index, axis=0)
@@ -283,11 +301,11 @@ def _visit_all(
         ratio = ops.where(correctable, ratio, ops.ones_like(ratio))
         corrected = ops.ifft2((fields_re * ratio, fields_im * ratio))
         change_re, change_im = corrected[0] - waves[0], corrected[1] - waves[1]
-        light = _brightest(probe_re, probe_im) if update_probe else fixed_light
-        step_re, step_im = _product(probe_re, -probe_im, change_re, change_im)
+        light = brightest(probe_re, probe_im) if update_probe else fixed_light
+        step_re, step_im = product(probe_re, -probe_im, change_re, change_im)
         if update_probe:
-            gain = beta / ops.maximum(ops.max(window_re**2 + window_im**2), _TINY)
-            add_re, add_im = _product(window_re, -window_im, change_re, change_im)
+            gain = beta / ops.maximum(ops.max(window_re**2 + window_im**2), TINY)
+            add_re, add_im = product(window_re, -window_im, change_re, change_im)
             probe_re, probe_im = probe_re + gain * add_re, probe_im + gain * add_im
         new_re = window_re + alpha / light * ops.sum(step_re, axis=0)
         new_im = window_im + alpha / light * ops.sum(step_im, axis=0)
@@ -317,11 +335,13 @@ def _slicer() -> Callable[[Any, tuple, tuple], Any]:
     return lambda values, start, shape: xla.dynamic_slice(values, start, shape)
 
 
-def _product(a_re: Any, a_im: Any, b_re: Any, b_im: Any) -> tuple[Any, Any]:
+def product(a_re: Any, a_im: Any, b_re: Any, b_im: Any) -> tuple[Any, Any]:
+    """Return a product of complex values, as real and imaginary part."""
     return a_re * b_re - a_im * b_im, a_re * b_im + a_im * b_re
 
 
-def _brightest(probe_re: Any, probe_im: Any) -> Any:
+def brightest(probe_re: Any, probe_im: Any) -> Any:
+    """Return the largest intensity of all modes together."""
     from keras import ops
 
-    return ops.maximum(ops.max(ops.sum(probe_re**2 + probe_im**2, axis=0)), _TINY)
+    return ops.maximum(ops.max(ops.sum(probe_re**2 + probe_im**2, axis=0)), TINY)

@@ -27,20 +27,15 @@ class _LogScaling(keras.layers.Layer):
 
     def __init__(self, scaling: PatternScaling) -> None:
         super().__init__(name=scaling.name, dtype="float32")
-        self._low, self._high = scaling.low, scaling.high
+        self.transform, self.low, self.high = scaling.transform, scaling.low, scaling.high
 
     def call(self, inputs: Any) -> Any:
-        return (keras.ops.log(1.0 + inputs) - self._low) / (self._high - self._low)
+        """Transform and scale raw counts."""
+        return (keras.ops.log(1.0 + inputs) - self.low) / (self.high - self.low)
 
 
-def physical(model: keras.Model, onnx: bool = False) -> keras.Model:
+def physical(model: keras.Model) -> keras.Model:
     """Return a network whose outputs are object amplitude and phase [rad].
-
-    Parameters
-    ----------
-    model : keras.Model
-    onnx : bool
-        Leave out operations that ONNX does not have.
 
     Raises
     ------
@@ -48,10 +43,6 @@ def physical(model: keras.Model, onnx: bool = False) -> keras.Model:
         If the network carries no scaling.
     """
     scaling = inference.scaling_of(model)
-    if onnx and scaling.transform == "log1p":
-        weights = model.get_weights()
-        model = keras.models.clone_model(model, clone_function=_for_onnx)
-        model.set_weights(weights)
     ranges = {"amplitude": scaling.amplitude_range, "phase": scaling.phase_range_rad}
     inputs = keras.Input(model.input_shape[1:], name="counts")
     scaled = model(inputs)
@@ -62,10 +53,23 @@ def physical(model: keras.Model, onnx: bool = False) -> keras.Model:
     return keras.Model(inputs, outputs, name=f"{model.name}_physical")
 
 
-def _for_onnx(layer: keras.layers.Layer) -> keras.layers.Layer:
-    if isinstance(layer, PatternScaling):
-        return _LogScaling(layer)
-    return layer.__class__.from_config(layer.get_config())
+def portable(model: keras.Model) -> keras.Model:
+    """Return a network that computes the same without operations that ONNX lacks.
+
+    Attention is plain, which needs no operation of XLA, and ``log1p`` a logarithm.
+    """
+
+    def clone(layer: keras.layers.Layer) -> keras.layers.Layer:
+        if isinstance(layer, PatternScaling) and layer.transform == "log1p":
+            return _LogScaling(layer)
+        config = layer.get_config()
+        if "implementation" in config:
+            config["implementation"] = "plain"
+        return type(layer).from_config(config)
+
+    made = keras.models.clone_model(model, clone_function=clone)
+    made.set_weights(model.get_weights())
+    return made
 
 
 def export(model: keras.Model, path: Path | str) -> str:
@@ -108,7 +112,7 @@ def export(model: keras.Model, path: Path | str) -> str:
                 f"ONNX needs {' and '.join(missing)}: pip install 'ppn-tf[onnx]', or export a "
                 "SavedModel (a folder name without ending)"
             )
-    network = physical(model, onnx=form == "onnx")
+    network = physical(portable(model) if form == "onnx" else model)
     # Keras exports to ONNX only what was called before
     network(np.zeros((1, *model.input_shape[1:]), np.float32))
     path.parent.mkdir(parents=True, exist_ok=True)

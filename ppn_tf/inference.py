@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import keras
 import numpy as np
@@ -48,39 +51,55 @@ def check_patterns(patterns: np.ndarray, side_px: tuple[int, int]) -> np.ndarray
         For another rank or size, NaN, infinite or negative counts, or no pattern.
     """
     patterns = np.asarray(patterns)
-    if patterns.ndim == 3:
-        patterns = patterns[..., None]
-    if patterns.ndim != 4 or patterns.shape[-1] != 1 or len(patterns) == 0:
+    _check_shape(patterns, side_px)
+    return _checked(patterns, 0)
+
+
+def _check_shape(patterns: Any, side_px: tuple[int, int]) -> None:
+    shape = tuple(patterns.shape)
+    if len(shape) == 3:
+        shape = (*shape, 1)
+    if len(shape) != 4 or shape[-1] != 1 or shape[0] == 0:
         raise DataError(
             "patterns must be (N, H, W) with N of at least 1, received shape "
-            f"{patterns.shape}, dtype {patterns.dtype}"
+            f"{shape}, dtype {patterns.dtype}"
         )
-    if patterns.shape[1:3] != tuple(side_px):
+    if shape[1:3] != tuple(side_px):
         raise DataError(
             f"the network takes patterns of {side_px[0]} x {side_px[1]} px, received "
-            f"{patterns.shape[1]} x {patterns.shape[2]} px: crop or bin them first"
+            f"{shape[1]} x {shape[2]} px: crop or bin them first"
         )
+
+
+def _checked(patterns: np.ndarray, first: int) -> np.ndarray:
+    """Return patterns, the first of which has the index `first`, as (n, H, W, 1) float32."""
+    if patterns.ndim == 3:
+        patterns = patterns[..., None]
     bad = ~np.isfinite(patterns) | (patterns < 0)
     if bad.any():
         index = tuple(int(i) for i in np.argwhere(bad)[0][:3])
         raise DataError(
             f"patterns must be finite counts of at least 0, received {patterns[(*index, 0)]} at "
-            f"(pattern, row, col) = {index}, {int(bad.sum())} such values: mask or repair them"
+            f"(pattern, row, col) = {(index[0] + first, *index[1:])}, {int(bad.sum())} such "
+            "values: mask or repair them"
         )
     return patterns.astype(np.float32, copy=False)
 
 
-def predict(
-    model: keras.Model, patterns: np.ndarray, *, batch_size: int = 32, label: str | None = None
-) -> Patches:
-    """Run the network; the result is on the [0, 1] target scale.
+def stream(
+    model: keras.Model, patterns: Any, *, batch_size: int = 32, label: str | None = None
+) -> Iterator[tuple[int, Patches]]:
+    """Run the network batch by batch, in memory that does not grow with the patterns.
+
+    The next batch is read and checked while the network works on the one before. All
+    batches have one shape, so that the network is compiled once.
 
     Parameters
     ----------
     model : keras.Model
         From `ppn_tf.models.create`.
-    patterns : (N, H, W) or (N, H, W, 1) array
-        Raw counts.
+    patterns : (N, H, W) or (N, H, W, 1) array or h5py.Dataset
+        Raw counts; of a dataset of an open file, a batch at a time is read.
     batch_size : int
         Patterns per step.
     label : str, optional
@@ -88,34 +107,75 @@ def predict(
 
     Returns
     -------
-    Patches
+    iterator of (int, Patches)
+        Index of the first pattern of a batch, and its patches on the [0, 1] target
+        scale.
 
     Raises
     ------
     DataError
-        For patterns that the network cannot take, see `check_patterns`.
+        For patterns that the network cannot take, see `check_patterns`; for a wrong
+        value, when its batch is reached.
+    OptionError
+        For a batch size below 1.
     """
-    patterns = check_patterns(patterns, model.input_shape[1:3])
+    if not hasattr(patterns, "shape"):
+        patterns = np.asarray(patterns)
+    _check_shape(patterns, model.input_shape[1:3])
     if batch_size < 1:
         raise OptionError(f"batch_size must be at least 1, received {batch_size}")
-    batch_size = min(batch_size, len(patterns))
-    parts: dict[str, list[np.ndarray]] = {"amplitude": [], "phase": []}
-    starts = range(0, len(patterns), batch_size)
-    for start in tqdm(starts, desc=label, disable=label is None, unit="batch", leave=False):
-        batch = patterns[start : start + batch_size]
-        count = len(batch)
-        if count < batch_size:
+    return _batches(model, patterns, min(batch_size, len(patterns)), label)
+
+
+def _batches(
+    model: keras.Model, patterns: Any, batch_size: int, label: str | None
+) -> Iterator[tuple[int, Patches]]:
+    def read(start: int) -> tuple[int, np.ndarray]:
+        batch = _checked(np.asarray(patterns[start : start + batch_size]), start)
+        missing = batch_size - len(batch)
+        if missing:
             # one shape for all batches: a second one would be compiled again
-            batch = np.concatenate([batch, np.repeat(batch[-1:], batch_size - count, axis=0)])
-        with _ONE_AT_A_TIME:
-            out = model.predict_on_batch(batch)
-        for name, values in parts.items():
-            values.append(np.asarray(out[name], dtype=np.float32)[:count, ..., 0])
-    return Patches(*(np.concatenate(parts[name]) for name in ("amplitude", "phase")))
+            batch = np.concatenate([batch, np.repeat(batch[-1:], missing, axis=0)])
+        return batch_size - missing, batch
+
+    starts = range(0, len(patterns), batch_size)
+    with ThreadPoolExecutor(1, "patterns") as reader:
+        waiting = reader.submit(read, 0)
+        for start in tqdm(starts, desc=label, disable=label is None, unit="batch", leave=False):
+            count, batch = waiting.result()
+            if start + batch_size < len(patterns):
+                waiting = reader.submit(read, start + batch_size)
+            with _ONE_AT_A_TIME:
+                out = model.predict_on_batch(batch)
+            parts = (out[name][:count, ..., 0] for name in ("amplitude", "phase"))
+            yield start, Patches(*(np.asarray(part, dtype=np.float32) for part in parts))
+
+
+def predict(
+    model: keras.Model, patterns: Any, *, batch_size: int = 32, label: str | None = None
+) -> Patches:
+    """Run the network on all patterns; the result is on the [0, 1] target scale.
+
+    Parameters and errors are those of `stream`. Beside the result, memory for two
+    batches is used.
+
+    Returns
+    -------
+    Patches
+    """
+    found = None
+    for start, part in stream(model, patterns, batch_size=batch_size, label=label):
+        if found is None:
+            shape = (len(patterns), *part.amplitude.shape[1:])
+            found = Patches(np.empty(shape, np.float32), np.empty(shape, np.float32))
+        for name in ("amplitude", "phase"):
+            values = getattr(part, name)
+            getattr(found, name)[start : start + len(values)] = values
+    return found
 
 
 def infer(
-    model: keras.Model, patterns: np.ndarray, *, batch_size: int = 32, label: str | None = None
+    model: keras.Model, patterns: Any, *, batch_size: int = 32, label: str | None = None
 ) -> Patches:
     """Reconstruct raw counts to object amplitude and phase in radians.
 

@@ -8,11 +8,14 @@ Written    results/fig8.{csv,json,md,png,pdf}; ePIE's measurements in results/ep
 
 ePIE runs with the known probe and phase unwrapping, as the paper has it, once as a plain
 Python loop over the patterns and once compiled, on the device that runs the networks.
-Measurements that are there are used; --retrain measures again.
+Measurements that are there are used; --retrain measures again. --epie-only measures and
+trains nothing: the networks are timed with the weights there are.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,8 +23,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from reproduce.exhibit import Context, Exhibit, Output, run
-from reproduce.options import run_script
+from reproduce.exhibit import Context, Exhibit, Output, produce
+from reproduce.options import parser, prepare, run_script
 
 MODELS = ("ppn", "ppn-released")
 #: Block whose trained networks are timed and drawn.
@@ -54,15 +57,15 @@ def grid(profile: Any, object_name: str, seeds: int | None) -> Any:
     }
 
 
-def measured(here: Context) -> dict[float, dict[str, Any]]:
-    """Return ePIE's measurements by overlap; make those that are missing."""
+def measured(here: Context, measure: bool) -> dict[float, dict[str, Any]]:
+    """Return ePIE's measurements by overlap; with `measure`, make those that are missing."""
     from tqdm import tqdm
 
     from reproduce.parts import iterative
 
     session, found = here.session, {}
     overlaps, iterations, repeats = EXTENT[here.profile.name]
-    again = session.retrain and session.train
+    again = session.retrain and measure
     prepared: list[Any] = []
 
     def make(wanted: iterative.Measurement) -> dict[str, Any]:
@@ -78,7 +81,7 @@ def measured(here: Context) -> dict[float, dict[str, Any]]:
         record = iterative.ensure(
             wanted,
             session.out / "epie",
-            make if session.train else None,
+            make if measure else None,
             here.store.environment(),
             again,
         )
@@ -106,13 +109,20 @@ def networks(here: Context) -> dict[str, tuple[Any, str]]:
     return found
 
 
-def make(here: Context) -> Output:
-    """Set PPN's recorded scores beside ePIE's, and times beside times."""
+def make(here: Context, measure: bool | None = None) -> Output:
+    """Set PPN's recorded scores beside ePIE's, and times beside times.
+
+    Parameters
+    ----------
+    here : Context
+    measure : bool, optional
+        Make measurements of ePIE that are missing; by default where runs are trained.
+    """
     from reproduce import tables
     from reproduce.parts import iterative_facts, iterative_figure
     from reproduce.parts import iterative_report as report
 
-    epie = measured(here)
+    epie = measured(here, here.session.train if measure is None else measure)
     ppn = {
         (name, condition): tables.by_method(here.found(name, condition))
         for name, condition in here.grid
@@ -131,7 +141,17 @@ EXHIBIT = Exhibit("fig8", "Fig. 8", grid, make)
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure what is missing and write Fig. 8."""
-    run(EXHIBIT, __doc__, argv)
+    options = parser(__doc__)
+    options.add_argument(
+        "--epie-only", action="store_true", help="measure ePIE and times, train nothing"
+    )
+    arguments = options.parse_args(argv)
+    session, exhibit = prepare(arguments), EXHIBIT
+    if arguments.epie_only:
+        session = dataclasses.replace(session, train=False)
+        exhibit = dataclasses.replace(EXHIBIT, make=functools.partial(make, measure=True))
+    print(session.headline)
+    produce(exhibit, session)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import pytest
 keras = pytest.importorskip("keras")
 
 from ppn_tf.errors import OptionError  # noqa: E402
-from ppn_tf.layers import attention  # noqa: E402
+from ppn_tf.layers import PolarCoordinateAttention, attention, blockwise  # noqa: E402
 
 needs_tensorflow = pytest.mark.skipif(
     keras.backend.backend() != "tensorflow", reason="uses TensorFlow's gradient tape"
@@ -67,8 +67,9 @@ def distance(received, expected):
         (64, 8, None),
         (63, 5, None),  # other widths of the values, no power of two
         (64, 8, 64 * 16),  # four blocks of 16 queries
-        (90, 3, 90 * 20),  # five blocks of 18: the largest divisor up to 20
-        (61, 8, 61),  # a prime number of tokens: one query per block
+        (90, 3, 90 * 20),  # five blocks of 18
+        (61, 8, 61 * 20),  # four blocks of 16, the last one padded; 13 of 5 backwards
+        (61, 8, 61),  # one query per block
     ],
 )
 def test_values_and_gradients(monkeypatch, implementation, tokens, value_width, block_elements):
@@ -76,7 +77,7 @@ def test_values_and_gradients(monkeypatch, implementation, tokens, value_width, 
         if implementation != "block":
             pytest.skip("only block has blocks")
         monkeypatch.setattr(attention, "BLOCK_ELEMENTS", block_elements)
-        assert attention.block_rows(tokens) < tokens
+        assert blockwise.block_rows(tokens, tokens, block_elements) < tokens
     given = arrays(tokens, value_width=value_width)
     out, *gradients = attended(*given, implementation)
     expected, *expected_gradients = reference(*given)
@@ -147,12 +148,49 @@ def test_by_hand(implementation):
 
 
 @pytest.mark.parametrize(
-    ("tokens", "limit", "rows"),
-    [(1024, 2**20, 1024), (4096, 2**20, 256), (1600, 2**20, 400), (61, 61 * 60, 1), (7, 3, 1)],
+    ("queries", "keys", "limit", "rows"),
+    [
+        (1024, 1024, 2**20, 1024),
+        (4096, 4096, 2**20, 256),
+        (1600, 1600, 2**20, 534),  # three blocks, two queries of padding
+        (61, 61, 61 * 60, 31),
+        (1024, 64, 2**14, 256),
+        (7, 7, 3, 1),
+    ],
 )
-def test_blocks_divide_the_tokens_and_keep_the_limit(monkeypatch, tokens, limit, rows):
-    monkeypatch.setattr(attention, "BLOCK_ELEMENTS", limit)
-    assert attention.block_rows(tokens) == rows
+def test_blocks_keep_the_limit_with_little_padding(queries, keys, limit, rows):
+    found = blockwise.block_rows(queries, keys, limit)
+    assert found == rows
+    assert rows == 1 or rows * keys <= limit
+    assert -queries % rows < -(-queries // rows)
+
+
+@needs_tensorflow
+@pytest.mark.parametrize("size", [0.99, 1.01])
+def test_with_and_without_the_maximum(size):
+    """Just below the limit no maximum is searched, just above it is: both are exact."""
+    query, key, value, upstream = arrays(48)
+    longest = [np.sqrt((x.astype("float64") ** 2).sum(-1).max()) for x in (query, key)]
+    query = query * (size * blockwise.SAFE_LOGIT / SCALE / np.prod(longest)).astype("float32")
+    given = (query, key, value, upstream)
+    for received, wanted in zip(attended(*given, "block"), reference(*given), strict=True):
+        # rounding of logits of 60 is 4e-6
+        assert distance(received, wanted) <= 1e-4
+
+
+@needs_tensorflow
+def test_a_saved_model_takes_any_batch(tmp_path):
+    import tensorflow as tf
+
+    inputs = keras.Input((6, 6, 3))
+    layer = PolarCoordinateAttention(2, 4, implementation="block")
+    network = keras.Model(inputs, layer(inputs))
+    network.export(tmp_path / "saved", format="tf_saved_model", verbose=False)
+    loaded = tf.saved_model.load(str(tmp_path / "saved"))
+    for batch in (1, 3):
+        x = np.random.default_rng(batch).random((batch, 6, 6, 3), dtype=np.float32)
+        # float32 rounding
+        np.testing.assert_allclose(loaded.serve(x), network(x), rtol=0, atol=1e-6)
 
 
 def test_auto_is_plain_for_few_tokens_and_memory_bounded_for_many():

@@ -170,7 +170,7 @@ def test_onnx_gets_no_log1p(tmp_path):
         "ptychonn", (16, 16, 1), scaling=Scaling("log1p", (0, 9), (0, 2), (-1, 1))
     )
     counts = np.random.default_rng(0).poisson(30, (2, 16, 16)).astype(np.float32)
-    found = exporting.physical(network, onnx=True)(counts[..., None])
+    found = exporting.physical(exporting.portable(network))(counts[..., None])
     expected = inference.infer(network, counts)
     # float32
     np.testing.assert_allclose(found["phase"][..., 0], expected.phase, atol=1e-5)

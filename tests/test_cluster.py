@@ -1,5 +1,7 @@
 """Tasks on a cluster of real processes: each answered once, whatever is killed."""
 
+import asyncio
+import concurrent.futures
 import json
 import os
 import sys
@@ -171,3 +173,24 @@ def test_what_nobody_waits_for_is_stopped(losses, tmp_path):
         process = int(until(lambda: pid.exists() and pid.read_text()))
         future.cancel()
         until(lambda: not Path(f"/proc/{process}").exists())
+
+
+class Broken:
+    """A future that is done, whose answer cannot be fetched any more."""
+
+    def __init__(self, status, error):
+        self.status, self.error = status, error
+
+    def result(self):
+        raise self.error
+
+    exception = result
+
+
+@pytest.mark.parametrize("status", ["finished", "error"])
+@pytest.mark.parametrize(
+    "error", [OSError("closed"), asyncio.CancelledError(), concurrent.futures.CancelledError()]
+)
+def test_an_answer_that_is_lost_on_the_way_counts_as_a_lost_scheduler(status, error):
+    with pytest.raises(cluster.SchedulerLostError):
+        cluster._answer(Broken(status, error))

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ppn_tf import data
+from ppn_tf import data, seeding
 from ppn_tf.epie import reconstruct
 from ppn_tf.epie_engine import CompiledLoop, Problem, _compiled
 from ppn_tf.errors import DataError, OptionError
@@ -123,6 +123,58 @@ def test_engines_agree_to_the_last_digits_in_double_precision():
     np.testing.assert_allclose(compiled.object, plain.object, rtol=0, atol=1e-12)
 
 
+def in_batches(patterns, positions, probe, iterations, batch, beta):
+    """Two modes or one, in batches, from the formulas of the module and np.add.at."""
+    obj = np.ones(positions.max(axis=0) + SIDE_PX, complex)
+    probe, errors = probe.reshape(-1, SIDE_PX, SIDE_PX).copy(), []
+    moduli = np.fft.ifftshift(np.sqrt(patterns.astype(float)), axes=(-2, -1))
+    rows, cols = np.indices((SIDE_PX, SIDE_PX))
+    for iteration in range(iterations):
+        order = seeding.generator(0, "order", iteration).permutation(len(positions))
+        misfit = 0.0
+        for start in range(0, len(order), batch):
+            light, step = np.zeros(obj.shape), np.zeros(obj.shape, complex)
+            density, move = np.zeros(rows.shape), np.zeros(probe.shape, complex)
+            for index in order[start : start + batch]:
+                place = (rows + positions[index, 0], cols + positions[index, 1])
+                waves = probe * obj[place]
+                fields = np.fft.fft2(waves)
+                modulus = np.sqrt((np.abs(fields) ** 2).sum(axis=0))
+                misfit += np.abs(modulus - moduli[index]).sum()
+                dark = modulus <= 16 * np.finfo(float).eps * moduli.max()
+                ratio = np.where(dark, 1, moduli[index] / np.where(dark, 1, modulus))
+                change = np.fft.ifft2(fields * ratio) - waves
+                np.add.at(light, place, (np.abs(probe) ** 2).sum(axis=0))
+                np.add.at(step, place, (probe.conj() * change).sum(axis=0))
+                density += np.abs(obj[place]) ** 2
+                move += obj[place].conj() * change
+            obj = obj + step / np.maximum(light, (np.abs(probe) ** 2).sum(axis=0).max())
+            probe = probe + beta * move / density.max()
+        errors.append(misfit / moduli.sum())
+    return obj, probe, errors
+
+
+@pytest.mark.parametrize("modes", [1, 2])
+def test_batches(modes):
+    _, probe, positions, patterns = scan(step_px=8)
+    probe = initial_modes(probe, modes)
+    # 25 positions in batches of 7: the last one has 4
+    found = reconstruct(patterns, positions, probe, iterations=3, batch=7, beta=0.5)
+    obj, modes, errors = in_batches(patterns, positions, probe, 3, 7, 0.5)
+    # complex128: rounding alone
+    np.testing.assert_allclose(found.object, obj, rtol=0, atol=1e-10)
+    np.testing.assert_allclose(found.probe.reshape(modes.shape), modes, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(found.errors, errors, rtol=1e-10)
+
+
+def test_batches_converge_too():
+    obj, probe, positions, patterns = scan()
+    result = reconstruct(patterns, positions, probe, iterations=100, update_probe=False, batch=8)
+    assert distance(result.object, obj, scale=False) < 0.05
+    with pytest.raises(OptionError, match="needs the compiled engine, received batch=2"):
+        reconstruct(patterns, positions, probe, iterations=1, batch=2, engine="numpy")
+
+
 def test_another_order_is_not_compiled_anew():
     """XLA takes the start of Slice for a constant, and so all that it is computed from."""
     values, arguments = case("fixed")
@@ -133,7 +185,7 @@ def test_another_order_is_not_compiled_anew():
     loop = CompiledLoop(problem, obj, modes, capacity=5 * count)
     loop.run(np.arange(3), update_probe=False)
     # the same shapes, and so the same function
-    function = _compiled(False, False, "float32", 5 * count, loop.shapes)
+    function = _compiled(False, False, "float32", 5 * count, 1, loop.shapes)
     (concrete,) = function._list_all_concrete_functions()
     definition = concrete.graph.as_graph_def()
     nodes = [node.op for body in definition.library.function for node in body.node_def]

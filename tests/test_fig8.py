@@ -139,6 +139,21 @@ def test_measurements_are_kept(tmp_path, measured):
         iterative.ensure(WANTED, tmp_path, make, environment)
 
 
+def test_epie_can_be_measured_alone(tmp_path, measured, monkeypatch):
+    monkeypatch.setattr(iterative, "measure", lambda wanted, *_: measured)
+    monkeypatch.setattr(iterative, "target_scaling", lambda name: SCALING)
+    monkeypatch.setattr(fig8, "networks", lambda here: {})
+    session = SimpleNamespace(
+        out=tmp_path, object_name="stand-in", device_name="CPU", retrain=False, train=False
+    )
+    store = SimpleNamespace(environment=dict)
+    here = SimpleNamespace(session=session, profile=SimpleNamespace(name="smoke"), store=store)
+    assert fig8.measured(here, False) == {}
+    assert set(fig8.measured(here, True)) == {0.30, 0.60}
+    # kept
+    assert set(fig8.measured(here, False)) == {0.30, 0.60}
+
+
 def record(ssim, python_s, compiled_s, network_s, points, curve):
     scores = [{c: {"ssim": value} for c in ("amplitude", "phase")} for value in ssim]
     return {

@@ -1,5 +1,7 @@
 """From counts to patches: padding of the last batch, physical values, refusals."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -54,6 +56,77 @@ def test_one_shape_for_all_batches(monkeypatch):
     monkeypatch.setattr(network, "predict_on_batch", watched)
     inference.predict(network, counts(7), batch_size=3)
     assert shapes == [(3, 4, 6, 1)] * 3
+
+
+class Source:
+    """Like an HDF5 dataset: no array until it is sliced; remembers what was read."""
+
+    def __init__(self, values):
+        self.values, self.read = values, []
+        self.shape, self.dtype = values.shape, values.dtype
+
+    def __len__(self):
+        return len(self.values)
+
+    def __getitem__(self, key):
+        self.read.append((key.start, key.stop))
+        return self.values[key]
+
+
+def test_a_stream_reads_one_batch_ahead(model):
+    source = Source(counts(10))
+    parts = inference.stream(model, source, batch_size=3)
+    assert source.read == []
+    start, first = next(parts)
+    assert start == 0 and len(first.amplitude) == 3
+    rest = list(parts)
+    assert source.read == [(0, 3), (3, 6), (6, 9), (9, 12)]
+    assert [start for start, _ in rest] == [3, 6, 9]
+    found = np.concatenate([first.phase, *(part.phase for _, part in rest)])
+    np.testing.assert_allclose(found, 1 - counts(10) / 10, atol=1e-6)
+
+
+def test_from_an_hdf5_file(model, tmp_path):
+    import h5py
+
+    with h5py.File(tmp_path / "scan.h5", "w") as file:
+        data = file.create_dataset("dp", data=counts(8, "uint16"), chunks=(1, 4, 6))
+        found = inference.predict(model, data, batch_size=5)
+    np.testing.assert_array_equal(
+        found.amplitude, inference.predict(model, counts(8), batch_size=5).amplitude
+    )
+
+
+def test_a_wrong_value_is_named_by_its_place_in_the_file(model):
+    patterns = counts(9)
+    patterns[7, 1, 2] = np.nan
+    with pytest.raises(DataError, match=r"received nan at \(pattern, row, col\) = \(7, 1, 2\)"):
+        inference.predict(model, patterns, batch_size=3)
+
+
+def test_a_trained_network_with_either_attention():
+    """A file written before the block-wise form was made again: same patches."""
+    from ppn_tf import exporting, models
+
+    path = Path(models.__file__).parent / "weights" / "ppn-ltem.keras"
+    trained = keras.saving.load_model(path, safe_mode=True)
+    plain = models.create(
+        "ppn",
+        trained.input_shape[1:],
+        scaling=inference.scaling_of(trained),
+        attention_implementation="plain",
+    )
+    plain.set_weights(trained.get_weights())
+    patterns = 100 * np.random.default_rng(0).random((2, 32, 32), dtype=np.float32)
+    found, expected = (inference.predict(network, patterns) for network in (trained, plain))
+    again = exporting.portable(trained)
+    layer = again.get_layer("nonlocal_1_attention")
+    assert layer.implementation == "plain"
+    np.testing.assert_array_equal(inference.predict(again, patterns).phase, expected.phase)
+    for name in ("amplitude", "phase"):
+        received, wanted = getattr(found, name), getattr(expected, name)
+        assert np.ptp(wanted) > 0.01
+        np.testing.assert_allclose(received, wanted, rtol=0, atol=1e-5)
 
 
 def test_infer_gives_object_amplitude_and_radians(model):

@@ -6,8 +6,9 @@ Three implementations of ``softmax(scale * Q K^T) V``:
     Matrix product, softmax, matrix product, with the N x N weights in memory.
 ``block``
     One head at a time, in blocks of queries whose logits stay within
-    `BLOCK_ELEMENTS`. The forward pass keeps only the row-wise log-sum-exp; the
-    backward pass computes the weights again from it. Memory is linear in N.
+    `BLOCK_ELEMENTS`, see `ppn_tf.layers.blockwise`. The forward pass keeps only the
+    row-wise log-sum-exp; the backward pass computes the weights again from it.
+    Memory is linear in N.
 ``fused``
     The backend's own kernel, through ``keras.ops.dot_product_attention``.
 
@@ -22,6 +23,7 @@ import keras
 from keras import ops
 
 from ppn_tf.errors import OptionError
+from ppn_tf.layers.blockwise import block_attention
 
 IMPLEMENTATIONS = ("auto", "plain", "block", "fused")
 
@@ -117,108 +119,5 @@ def _block(query: Any, key: Any, value: Any, scale: float) -> Any:
     half = value.dtype if _is_half(query) else None
     if half is not None:
         query, key, value = (ops.cast(x, "float32") for x in (query, key, value))
-    out = _block_attention(query * scale, key, value)
+    out = block_attention(query * scale, key, value, BLOCK_ELEMENTS)
     return out if half is None else ops.cast(out, half)
-
-
-def _ones_column(x: Any) -> Any:
-    return ops.ones_like(x[..., :1])
-
-
-def _append(x: Any, column: Any) -> Any:
-    return ops.concatenate([x, column], axis=-1)
-
-
-def _forward_block(query: Any, key: Any, value: Any) -> tuple[Any, Any]:
-    """Attention of a block of queries and its log-sum-exp, (b, n, .)."""
-    logits = ops.matmul(query, _transposed(key))
-    top = ops.max(logits, axis=-1, keepdims=True)
-    # a column of ones in V makes the product sum the weights in the same pass
-    out = ops.matmul(ops.exp(logits - top), _append(value, _ones_column(value)))
-    total = out[..., -1:]
-    return out[..., :-1] / total, top + ops.log(total)
-
-
-def _backward_block(
-    query: Any, key: Any, value: Any, out: Any, lse: Any, upstream: Any
-) -> tuple[Any, Any, Any]:
-    """Gradients of a block of queries; the weights are computed again.
-
-    Those of key and value come transposed, (b, d, N): products that read the large
-    matrices row by row, which is faster on a CPU than turning them.
-    """
-    # one more column subtracts the log-sum-exp, and delta, inside the product
-    logits = ops.matmul(_append(query, -lse), _transposed(_append(key, _ones_column(key))))
-    weights = ops.exp(logits)
-    delta = ops.sum(upstream * out, axis=-1, keepdims=True)
-    d_weights = ops.matmul(
-        _append(upstream, -delta), _transposed(_append(value, _ones_column(value)))
-    )
-    d_logits = weights * d_weights
-    return (
-        ops.matmul(d_logits, key),
-        ops.matmul(_transposed(query), d_logits),
-        ops.matmul(_transposed(upstream), weights),
-    )
-
-
-def block_rows(tokens: int) -> int:
-    """Queries per block: a divisor of `tokens` that keeps to `BLOCK_ELEMENTS`."""
-    limit = max(1, BLOCK_ELEMENTS // tokens)
-    return next(rows for rows in range(min(limit, tokens), 0, -1) if tokens % rows == 0)
-
-
-def _split(x: Any, rows: int) -> Any:
-    """(N, d) -> (N / rows, 1, rows, d)."""
-    return ops.reshape(x, (-1, 1, rows, x.shape[-1]))
-
-
-def _head_forward(arrays: tuple[Any, ...]) -> tuple[Any, Any]:
-    query, key, value = arrays
-    rows = block_rows(query.shape[0])
-    key, value = key[None], value[None]
-    if rows == query.shape[0]:
-        out, lse = _forward_block(query[None], key, value)
-    else:
-        out, lse = ops.map(lambda q: _forward_block(q, key, value), _split(query, rows))
-    tokens = query.shape[0]
-    return ops.reshape(out, (tokens, value.shape[-1])), ops.reshape(lse, (tokens, 1))
-
-
-def _head_backward(arrays: tuple[Any, ...]) -> tuple[Any, Any, Any]:
-    query, key, value, *others = arrays
-    rows = block_rows(query.shape[0])
-    if rows == query.shape[0]:
-        grads = _backward_block(*(x[None] for x in arrays))
-        return tuple(x[0] for x in grads)
-    key, value = key[None], value[None]
-    blocks = tuple(_split(x, rows) for x in (query, *others))
-
-    # not ops.scan: on TensorFlow it wants outputs of the carry's shape
-    def step(index: Any, carry: tuple[Any, Any, Any]) -> tuple[Any, Any, Any]:
-        q, out, lse, upstream = (ops.take(x, index, axis=0) for x in blocks)
-        d_query, d_key, d_value = _backward_block(q, key, value, out, lse, upstream)
-        place = ops.reshape(index, (1, 1))
-        return (
-            ops.scatter_update(carry[0], place, d_query[None]),
-            carry[1] + d_key,
-            carry[2] + d_value,
-        )
-
-    start = tuple(map(ops.zeros_like, (blocks[0], _transposed(key), _transposed(value))))
-    d_query, d_key, d_value = ops.fori_loop(0, blocks[0].shape[0], step, start)
-    return ops.reshape(d_query, query.shape), d_key[0], d_value[0]
-
-
-@ops.custom_gradient
-def _block_attention(query: Any, key: Any, value: Any) -> tuple[Any, Any]:
-    out, lse = ops.map(_head_forward, (query, key, value))
-
-    def grad(*args: Any, upstream: Any = None) -> tuple[Any, Any, Any]:
-        # TensorFlow passes the upstream gradient by position, as JAX does
-        d_out = args[0] if upstream is None else upstream
-        d_query, d_key, d_value = ops.map(_head_backward, (query, key, value, out, lse, d_out))
-        # turned out here, where it is small: inside, XLA would move it into the product
-        return d_query, _transposed(d_key), _transposed(d_value)
-
-    return out, grad

@@ -87,11 +87,13 @@ def measure(plan: Plan, folder: Path, device: str, *, again: bool = False) -> di
 def _document(plan: Plan, units: Mapping[str, Any], device: str) -> dict[str, Any]:
     import keras
 
+    # as they will be read: JSON makes strings of numbers that are keys, which sort otherwise
+    units = json.loads(json.dumps(units))
     return {
         "name": plan.name,
         "settings": dict(plan.settings),
-        "units": dict(units),
-        "digest": digest(dict(units)),
+        "units": units,
+        "digest": digest(units),
         "how": {
             "backend": keras.backend.backend(),
             "device": device,

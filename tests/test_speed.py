@@ -1,0 +1,93 @@
+"""The speed script: rows are kept, ratios take the better reference, outputs are written."""
+
+import json
+
+import pytest
+
+from ppn_tf.errors import OptionError
+from reproduce import speed
+from reproduce.parts import speed_report, speed_rows
+
+
+def row(name, **numbers):
+    import dataclasses
+
+    return {
+        "row": name,
+        "version": speed_rows.ROWS_VERSION,
+        **dataclasses.asdict(speed_rows.ROWS[name]),
+        "peak_mib": 900.0,
+        "peak_above_start_mib": 200.0,
+        "device": "CPU",
+        **numbers,
+    }
+
+
+ROWS = [
+    row("ppn-block", train_step_s=1.0, predict_s=0.2),
+    row("ppn-plain", train_step_s=6.0, predict_s=2.0, peak_mib=4500.0),
+    row("ppn-plain-graph", train_step_s=4.0, predict_s=1.0, peak_mib=3600.0),
+    row("dpi", train_step_s=2.0, predict_s=0.5, patterns_per_s=64.0),
+    row("epie-32px", compiled_us=10.0, numpy_us=80.0, ratio=8.0),
+    row("stitching", stitch_s=0.4),
+]
+
+
+def test_ratios_are_against_the_better_plain_row():
+    by_name = {one["row"]: one for one in ROWS}
+    assert speed_report.ratio(by_name, "ppn") == {
+        "train_step_s": 4.0,
+        "predict_s": 5.0,
+        "peak_mib": 4.0,
+        "peak_above_start_mib": 1.0,
+    }
+    assert speed_report.ratio(by_name, "ppn-released") is None
+
+
+def test_outputs(tmp_path):
+    before = [
+        {"model": name, "device": "CPU", "train_step_s": 9.0} for name in ("ppn", "segformer")
+    ]
+    (tmp_path / "speed.json").write_text(json.dumps({"models": before}))
+    text = speed_report.write(ROWS, tmp_path)
+    written = json.loads((tmp_path / "speed.json").read_text())
+    # what the plan of trainings reads
+    assert [(m["model"], m["device"], m["train_step_s"]) for m in written["models"]] == [
+        ("ppn", "CPU", 1.0),
+        ("dpi", "CPU", 2.0),
+        # not measured this time
+        ("segformer", "CPU", 9.0),
+    ]
+    assert "epie-32px" in text and "stitching: stitch" in text
+    assert (tmp_path / "speed.png").stat().st_size > 5_000
+
+
+def test_rows_are_measured_in_turn_kept_and_merged(tmp_path, monkeypatch):
+    calls = []
+
+    def fresh(name, gpu):
+        calls.append(name)
+        return row(name, train_step_s=float(len(calls)), predict_s=1.0)
+
+    monkeypatch.setattr(speed, "fresh", fresh)
+    monkeypatch.setattr(speed, "_device", lambda gpu: "CPU")
+    wanted = ["ppn-block", "ppn-plain", "dpi"]
+    speed.missing(wanted, tmp_path, "cpu", False)
+    assert calls == ["ppn-block", "ppn-plain", "dpi", *["ppn-block", "ppn-plain"] * 2]
+    assert speed.kept(tmp_path, "ppn-block")["train_step_s"] == 4.0
+    speed.missing(wanted, tmp_path, "cpu", False)
+    assert len(calls) == 7
+    speed.missing(["dpi"], tmp_path, "cpu", True)
+    assert calls[7:] == ["dpi"]
+    (tmp_path / "dpi.json").write_text("{")
+    assert speed.kept(tmp_path, "dpi") is None
+
+
+def test_unknown_row(tmp_path):
+    with pytest.raises(OptionError, match="unknown row ppn-1px: expected of ppn-released-block"):
+        speed.main(["--only", "ppn-1px", "--out", str(tmp_path)])
+
+
+def test_small_measurements():
+    found = speed_rows.psd()
+    assert found["patches"] == 3721 and found["psd_s"] > 0
