@@ -127,17 +127,21 @@ def processor() -> str:
     return f"{name}, {os.cpu_count()} cores"
 
 
-def set_threads(threads: int | None) -> None:
+def set_threads(threads: int | None, worker: int | None = None) -> None:
     """Limit the backend to so many threads; call it before the first computation.
 
     Parameters
     ----------
     threads : int or None
         None leaves the backend's choice.
+    worker : int, optional
+        Number of this process among those that run side by side, from 0. By default its
+        process id stands in for it.
 
     Notes
     -----
-    JAX takes the number of threads from the processor affinity of the process.
+    JAX takes the number of threads from the processor affinity of the process: each worker
+    gets processors of its own, as long as there are enough.
     """
     import keras
 
@@ -146,7 +150,10 @@ def set_threads(threads: int | None) -> None:
     if threads < 1:
         raise OptionError(f"the number of threads must be at least 1, received {threads}")
     if keras.backend.backend() == "jax":
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
+        all_of_them = sorted(os.sched_getaffinity(0))
+        first = (os.getpid() if worker is None else worker) * threads
+        own = {all_of_them[(first + i) % len(all_of_them)] for i in range(threads)}
+        os.sched_setaffinity(0, own)
         return
     import tensorflow as tf
 

@@ -186,7 +186,7 @@ def _hashes(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, list[
     return {backend: [record["hash"] for record in runs] for backend, runs in found.items()}
 
 
-EXHIBIT = Exhibit("backends", "TensorFlow and JAX", grid, make)
+EXHIBIT = Exhibit("backends", "TensorFlow and JAX", grid, make, own_backend=True)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

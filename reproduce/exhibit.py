@@ -98,6 +98,8 @@ class Exhibit:
         From `Context` to `Output`; reads records, trains nothing.
     refresh : bool
         Make it again after every finished run, not only at the end.
+    own_backend : bool
+        Train on the active backend what only another one has a record of.
     """
 
     name: str
@@ -105,6 +107,7 @@ class Exhibit:
     grid: Callable[[Profile, str, int | None], Grid]
     make: Callable[[Context], Output]
     refresh: bool = False
+    own_backend: bool = False
 
 
 def run(exhibit: Exhibit, description: str, argv: Sequence[str] | None = None) -> None:
@@ -124,6 +127,7 @@ def run(exhibit: Exhibit, description: str, argv: Sequence[str] | None = None) -
         For a missing GPU, a wrong option or a damaged data file.
     """
     session = prepare(parser(description).parse_args(argv))
+    session = dataclasses.replace(session, own_backend=exhibit.own_backend)
     print(session.headline)
     produce(exhibit, session)
 

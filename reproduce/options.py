@@ -42,6 +42,8 @@ class Session:
         Address of a Dask scheduler that distributes the runs.
     devices : int
         Devices that share every training.
+    own_backend : bool
+        Whether a record of another backend leaves a run to do.
     """
 
     profile: str
@@ -59,6 +61,7 @@ class Session:
     added: tuple[added.Added, ...] = ()
     scheduler: str | None = None
     devices: int = 1
+    own_backend: bool = False
 
     @property
     def headline(self) -> str:

@@ -31,6 +31,9 @@ from reproduce.protocol import Prepared
 from reproduce.record_files import commit, read_record
 from reproduce.specification import RunSpec, digest
 
+#: Backends whose records are read, the first that has one.
+BACKENDS = ("tensorflow", "jax", "torch")
+
 
 class RunStore:
     """Records of finished runs in a folder.
@@ -47,6 +50,10 @@ class RunStore:
         Write TensorBoard logs to ``<hash>/tensorboard``.
     devices : int
         Devices that share every training.
+    own_backend : bool
+        Take no record of another backend for one's own. Otherwise a run that the active
+        backend has not made counts as done where another one has: ``backends.py`` shows
+        what the backend is worth.
     """
 
     def __init__(
@@ -56,8 +63,10 @@ class RunStore:
         deterministic: bool = False,
         tensorboard: bool = False,
         devices: int = 1,
+        own_backend: bool = False,
     ) -> None:
         self.folder = Path(folder)
+        self.own_backend = own_backend
         self.device = device
         self.deterministic = deterministic
         self.tensorboard = tensorboard
@@ -72,16 +81,13 @@ class RunStore:
     def find(self, spec: RunSpec) -> dict[str, Any] | None:
         """Return the record of a finished run, None if there is none.
 
-        A damaged record is reported on standard error and counts as missing.
+        That of the active backend comes first. A damaged record is reported on standard
+        error and counts as missing.
         """
-        path = self.path(spec)
-        if not path.exists():
-            return None
-        try:
-            return read_record(path)
-        except RecordError as error:
-            print(f"warning: {error}; the run counts as missing", file=sys.stderr)
-            return None
+        own = self.path(spec)
+        others = () if self.own_backend else (own.with_name(f"{name}.json") for name in BACKENDS)
+        found = (_read(path) for path in (own, *others))
+        return next((record for record in found if record is not None), None)
 
     def ensure(self, spec: RunSpec, *, retrain: bool = False, progress: bool = True) -> dict:
         """Return the run's record; train, resume or evaluate as needed.
@@ -113,9 +119,9 @@ class RunStore:
         That is the case of an older evaluation whose weights are there, or that needs
         none (trivial predictors): `ensure` evaluates such a run again, without training.
         """
-        record = self.find(spec)
+        record = _read(self.path(spec))
         if record is None or record["evaluation_version"] >= EVALUATION_VERSION:
-            return record
+            return record or self.find(spec)
         again = spec.trivial is not None or self.path(spec, "keras").exists()
         # older, but nothing to evaluate it from: what it holds still counts
         return None if again else record
@@ -128,7 +134,7 @@ class RunStore:
         made_by = {"environment": self.environment()}
         if spec.trivial is None and self._epochs_of_weights(spec, retrain) is not None:
             # where the numbers of training come from does not change with their evaluation
-            trained_by = self.find(spec)["environment"]
+            trained_by = read_record(self.path(spec))["environment"]
             made_by = {"environment": trained_by, "evaluated_by": self.environment()}
         if spec.trivial is not None:
             fitted = _fit_trivial(spec, prepared)
@@ -166,7 +172,9 @@ class RunStore:
         checkpoint = self.path(spec, "checkpoint.npz")
         epochs = self._epochs_of_weights(spec, retrain)
         if epochs is not None:
-            model = record_files.load_network(self.path(spec, "keras"), self.find(spec) or {})
+            model = record_files.load_network(
+                self.path(spec, "keras"), _read(self.path(spec)) or {}
+            )
         else:
             epochs = training.train(
                 model,
@@ -189,7 +197,7 @@ class RunStore:
 
     def _epochs_of_weights(self, spec: RunSpec, retrain: bool) -> list[dict[str, Any]] | None:
         """Return the epochs of a finished run that only wants evaluation."""
-        record = self.find(spec)
+        record = _read(self.path(spec))
         if retrain or record is None or self.path(spec, "checkpoint.npz").exists():
             return None
         pairs = zip(record["results"]["history"], record["cost"]["epochs"], strict=True)
@@ -269,6 +277,17 @@ class RunStore:
 #: Entries of an epoch that timing and the machine decide, and those that the run decides.
 _COST_KEYS = ("seconds", "rss_mib", "peak_rss_mib", "gpu_peak_mib", "process")
 _RESULT_KEYS = ("epoch", "learning_rate", "loss", "val_loss", "centers")
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """Return a record, None where there is none or where it is damaged, which is said."""
+    if not path.exists():
+        return None
+    try:
+        return read_record(path)
+    except RecordError as error:
+        print(f"warning: {error}; the run counts as missing", file=sys.stderr)
+        return None
 
 
 def _create(spec: RunSpec, input_shape: tuple[int, int, int], scaling: Scaling) -> keras.Model:

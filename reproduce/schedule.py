@@ -35,6 +35,7 @@ def store_of(session: Session) -> RunStore:
         session.deterministic,
         session.tensorboard,
         session.devices,
+        session.own_backend,
     )
 
 

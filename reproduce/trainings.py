@@ -9,6 +9,7 @@ import os
 import sys
 import threading
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from tqdm import tqdm
 
@@ -61,9 +62,12 @@ def _side_by_side(
     # spawn: a forked TensorFlow hangs
     context = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(
-        session.jobs, mp_context=context, initializer=_end_with_parent
+        session.jobs,
+        mp_context=context,
+        initializer=_begin,
+        initargs=(context.Value("i", 0), threads),
     ) as pool:
-        waiting = {pool.submit(_one, spec, session, threads): spec for spec in specs}
+        waiting = {pool.submit(_one, spec, session): spec for spec in specs}
         try:
             done = concurrent.futures.as_completed(waiting)
             for future in tqdm(done, total=len(waiting), desc="runs", unit="run"):
@@ -76,6 +80,17 @@ def _side_by_side(
             for process in multiprocessing.active_children():
                 process.terminate()
             raise
+
+
+def _begin(begun: Any, threads: int) -> None:
+    """Prepare a worker: its end, and the processors that are its own."""
+    from ppn_tf.devices import set_threads
+
+    _end_with_parent()
+    with begun.get_lock():
+        worker = begun.value
+        begun.value += 1
+    set_threads(threads, worker)
 
 
 def _end_with_parent() -> None:
@@ -93,9 +108,8 @@ def _end_with_parent() -> None:
         threading.Thread(target=watch, daemon=True).start()
 
 
-def _one(spec: RunSpec, session: Session, threads: int) -> None:
-    from ppn_tf.devices import select_device, set_threads
+def _one(spec: RunSpec, session: Session) -> None:
+    from ppn_tf.devices import select_device
 
-    set_threads(threads)
     select_device(session.device, session.devices)
     schedule.store_of(session).ensure(spec, retrain=session.retrain, progress=False)

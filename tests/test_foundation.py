@@ -180,10 +180,15 @@ def test_refused_devices(device):
 
 @pytest.mark.parametrize(
     ("device", "gpus", "expected"),
-    [("cpu", ["a"], None), ("auto", [], None), ("auto", ["a", "b"], "a"), ("1", ["a", "b"], "b")],
+    [
+        ("cpu", ["a"], []),
+        ("auto", [], []),
+        ("auto", ["a", "b"], ["a"]),
+        ("1", ["a", "b"], ["b"]),
+    ],
 )
 def test_choice_of_the_gpu(device, gpus, expected):
-    assert devices._wanted(device, gpus, "TensorFlow") == expected
+    assert devices._wanted(device, 1, gpus, "TensorFlow") == expected
 
 
 def test_threads():
@@ -191,6 +196,20 @@ def test_threads():
     devices.set_threads(None)  # the backend's choice
     with pytest.raises(OptionError, match="number of threads must be at least 1, received 0"):
         devices.set_threads(0)
+
+
+def test_workers_of_jax_get_processors_of_their_own(monkeypatch):
+    keras = pytest.importorskip("keras")
+    given = []
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    monkeypatch.setattr(devices.os, "sched_getaffinity", lambda pid: {2, 3, 5, 7, 8}, raising=False)
+    monkeypatch.setattr(
+        devices.os, "sched_setaffinity", lambda pid, own: given.append(own), raising=False
+    )
+    for worker in range(3):
+        devices.set_threads(2, worker)
+    # the third begins with the last one and goes on from the first
+    assert given == [{2, 3}, {5, 7}, {8, 2}]
 
 
 def test_versions_name_what_can_change_a_number():

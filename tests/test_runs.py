@@ -353,6 +353,22 @@ def test_records_of_two_backends_lie_side_by_side(store, monkeypatch):
     assert store.path(TRIVIAL) == first.with_name(f"{other}.json")
 
 
+def test_a_record_of_another_backend_counts_unless_ones_own_is_asked_for(
+    trained, tmp_path, monkeypatch
+):
+    store, record = trained
+    other = RunStore(tmp_path, "CPU (test)")
+    name = "jax" if BACKEND != "jax" else "tensorflow"
+    path = other.path(NETWORK).with_name(f"{name}.json")
+    path.parent.mkdir(parents=True)
+    path.write_bytes(store.path(NETWORK).read_bytes())
+    monkeypatch.setattr(other, "_make", no_making)
+    assert other.find(NETWORK) == other.current(NETWORK) == other.ensure(NETWORK) == record
+    own = RunStore(tmp_path, "CPU (test)", own_backend=True)
+    assert own.find(NETWORK) is None
+    assert own.current(NETWORK) is None
+
+
 def test_networks_are_made_with_the_options_and_shape_of_the_run(store, monkeypatch):
     asked = []
 
