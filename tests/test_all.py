@@ -268,7 +268,7 @@ def test_speed_is_measured_once_and_not_in_smoke(world):
 
 
 def test_runs_side_by_side_fail_by_themselves(world, monkeypatch):
-    def one(run, session, threads):
+    def one(run, session):
         if run.seed == 1:
             raise DataError("no")
 

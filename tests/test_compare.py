@@ -134,7 +134,10 @@ def test_published_sign(paper):
         ("- {<<: *e, metric: mae}", "metric must be one of .*, received 'mae'"),
         ("- {<<: *e, contradicted_by: b}", "contradicted_by must be a list of ids"),
         ("- {<<: *e, contradicted_by: [b]}", "a: contradicted_by unknown b"),
-        ("- *e\n- *e", "entry 1: the id 'a' is there already"),
+        (
+            "- {<<: *e}\n- {<<: {id: a}, where: b, value: 1, unit: c, printed_unit: 1, sd: null}",
+            "entry 1: the id 'a' is there already",
+        ),
     ],
 )
 def test_a_broken_file_is_refused(tmp_path, text, message):
