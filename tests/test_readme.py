@@ -36,10 +36,14 @@ def test_commands_name_scripts_that_are_there(script):
     assert (ROOT / script).is_file()
 
 
-def test_options_that_the_readme_names_are_known():
+def test_options_that_the_readme_names_are_known(capsys):
+    from ppn_tf import cli
     from reproduce import all as everything
 
-    known = everything.options().format_help()
+    for command in cli.COMMANDS:
+        with pytest.raises(SystemExit):
+            cli.main([command, "--help"])
+    known = everything.options().format_help() + capsys.readouterr().out
     named = set(re.findall(r"`(?:[^`\n]*?\s)?(--[a-z-]+)", README))
     assert named
     assert [option for option in sorted(named) if option not in known] == []
