@@ -59,7 +59,8 @@ def measured_steps(session: Session) -> dict[str, float]:
     # an output folder of one's own starts empty: the committed records tell the time then
     folders = (COMMITTED, *paper, own)
     found: dict[str, float] = {}
-    for folder in folders:
+    # by default the folder is that of the committed records: read once
+    for folder in dict.fromkeys(folders):
         found |= step_seconds(folder, session.device_name)
     return found
 
@@ -149,8 +150,9 @@ def forecast(specs: Sequence[RunSpec], session: Session) -> str:
 
     A computer that has made no record yet learns at least what others needed.
     """
-    lines = [estimate(specs, measured_steps(session))]
-    if "no measured step" in lines[0]:
+    known_here = measured_steps(session)
+    lines = [estimate(specs, known_here)]
+    if any(spec.trivial is None and spec.model not in known_here for spec in specs):
         folders = {COMMITTED, store_of(session).folder}
         others = [measured_elsewhere(folder, session.device_name) for folder in folders]
         lines += [
@@ -164,7 +166,8 @@ def forecast(specs: Sequence[RunSpec], session: Session) -> str:
 def measured_elsewhere(folder: Path, device: str) -> dict[str, dict[str, float]]:
     """Return seconds per step by model for every other device that made a record."""
     models: dict[str, set[str]] = {}
-    for path in sorted(folder.glob("*/*.json")):
+    # hidden ones are files that a killed process left unfinished
+    for path in sorted(folder.glob("*/[!.]*.json")):
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
             maker, model = record["environment"]["device"], record["spec"]["model"]
