@@ -12,7 +12,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -20,13 +20,9 @@ from ppn_tf import data, epie, metrics, phase, stitching
 from ppn_tf.errors import RecordError
 from ppn_tf.files import write_json
 from ppn_tf.inference import predict
-from ppn_tf.numerics import NUMERICS_VERSION
 from ppn_tf.scaling import Scaling
 from reproduce import evaluate
-from reproduce.specification import digest
-
-#: Raised by hand when measurements would change; part of their name.
-MEASUREMENT_VERSION = 1
+from reproduce.parts.kept import Kept
 
 #: A repeat of the Python loop is timed over as many iterations as fit in this; the rest is
 #: that cost per iteration times the iterations left.
@@ -37,7 +33,7 @@ CURVE_STEP = epie.CHUNK_ITERATIONS
 
 
 @dataclasses.dataclass(frozen=True)
-class Measurement:
+class Measurement(Kept):
     """What is measured at one overlap.
 
     Attributes
@@ -50,20 +46,13 @@ class Measurement:
         Name of the device.
     """
 
+    VERSION: ClassVar[int] = 1
+
     object_name: str
     overlap: float
     iterations: int
     repeats: int
     device: str
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return all that the name stands for, as plain values."""
-        versions = {"measurement": MEASUREMENT_VERSION, "numerics": NUMERICS_VERSION}
-        return dataclasses.asdict(self) | {"versions": versions}
-
-    def path(self, folder: Path) -> Path:
-        """Return the path of the record."""
-        return folder / f"{digest(self.to_dict())[:16]}.json"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

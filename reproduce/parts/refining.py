@@ -12,20 +12,15 @@ import dataclasses
 import os
 import time
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from ppn_tf import epie, phase, proximal, refinement, stitching
 from ppn_tf.inference import infer
-from ppn_tf.numerics import NUMERICS_VERSION
 from reproduce import evaluate
 from reproduce.parts.iterative import Scan
-from reproduce.specification import digest
-
-#: Raised by hand when measurements would change; part of their name.
-MEASUREMENT_VERSION = 1
+from reproduce.parts.kept import Kept
 
 #: Levels whose first iteration is noted: of the R-factor, and of the object's error.
 R_LEVELS = (0.2, 0.1, 0.05, 0.02, 0.01)
@@ -39,7 +34,7 @@ _ALL, _EVERY = 20, 5
 
 
 @dataclasses.dataclass(frozen=True)
-class Measurement:
+class Measurement(Kept):
     """What is measured.
 
     Attributes
@@ -59,6 +54,8 @@ class Measurement:
         Repeats differ in the order of ePIE's visits; eq3 has no order.
     """
 
+    VERSION: ClassVar[int] = 1
+
     object_name: str
     overlap: float
     start: str
@@ -67,15 +64,6 @@ class Measurement:
     sparsity: float
     iterations: int
     repeats: int
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return all that the name stands for, as plain values."""
-        versions = {"measurement": MEASUREMENT_VERSION, "numerics": NUMERICS_VERSION}
-        return dataclasses.asdict(self) | {"versions": versions}
-
-    def path(self, folder: Path) -> Path:
-        """Return the path of the record."""
-        return folder / f"{digest(self.to_dict())[:16]}.json"
 
 
 def start_field(scan: Scan, network: Any | None, name: str) -> tuple[np.ndarray, float]:
