@@ -8,6 +8,7 @@ import by_hand
 import h5py
 import numpy as np
 import pytest
+from commands import answer, call, refused
 
 from ppn_tf import cli, data
 from ppn_tf.data import formats
@@ -28,27 +29,6 @@ def scan(tmp_path):
     path = tmp_path / "scan.npz"
     formats.write(path, by_hand.scan())
     return path
-
-
-def call(*words):
-    return cli.main([str(word) for word in words])
-
-
-def answer(capsys, *words):
-    """Run a command that succeeds; return what it prints with --json."""
-    capsys.readouterr()
-    assert call(*words, "--json") == 0
-    return json.loads(capsys.readouterr().out)
-
-
-def refused(capsys, *words):
-    """Run a command that is refused; return the message."""
-    capsys.readouterr()
-    assert call(*words) == 2
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert captured.err.startswith(f"ppn-tf {words[0]}: ")
-    return captured.err
 
 
 @pytest.mark.parametrize("command", [name for name in cli.COMMANDS if name != "refine"])

@@ -7,8 +7,9 @@ import by_hand
 import keras
 import numpy as np
 import pytest
+from commands import answer, call, refused
 
-from ppn_tf import api, cli, exporting, inference, models, training
+from ppn_tf import api, exporting, inference, models, training
 from ppn_tf.data import formats
 from ppn_tf.errors import OptionError
 from ppn_tf.models.spec import ModelSpec
@@ -32,22 +33,6 @@ def scan(tmp_path):
     path = tmp_path / "scan.npz"
     formats.write(path, by_hand.scan(object=by_hand.expected().astype(np.complex64)))
     return path
-
-
-def call(*words):
-    return cli.main([str(word) for word in words])
-
-
-def answer(capsys, *words):
-    capsys.readouterr()
-    assert call(*words, "--json") == 0
-    return json.loads(capsys.readouterr().out)
-
-
-def refused(capsys, *words):
-    capsys.readouterr()
-    assert call(*words) == 2
-    return capsys.readouterr().err
 
 
 def train(scan, out, *words):
