@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import json
 import os
 import tempfile
@@ -62,6 +63,17 @@ def replacing(path: Path | str) -> Iterator[Path]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def remove_unfinished(path: Path | str) -> None:
+    """Remove what a killed process left half-written of `path` and of `path`.*.
+
+    `replacing` gives such files hidden names, so nothing reads them. Call it where no other
+    process writes the same files.
+    """
+    path = Path(path)
+    for found in path.parent.glob(f".{glob.escape(path.name)}.*.partial*"):
+        found.unlink(missing_ok=True)
 
 
 def write_text(path: Path | str, text: str) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ppn_tf.errors import DataError, RecordError
+from ppn_tf.files import remove_unfinished
 from reproduce.specification import digest
 
 if TYPE_CHECKING:  # Keras must not be imported before the device is chosen
@@ -123,17 +124,8 @@ def lock(path: Path, label: str) -> Iterator[None]:
         except BlockingIOError:
             print(f"waiting for another process that trains {label}", file=sys.stderr)
             fcntl.flock(stream, fcntl.LOCK_EX)
-        remove_unfinished(path.parent, path.stem)
+        remove_unfinished(path.with_suffix(""))
         yield
-
-
-def remove_unfinished(folder: Path, backend: str) -> None:
-    """Remove what a killed process left half-written; call it under the lock.
-
-    `ppn_tf.files.replacing` gives such files hidden names, so nothing reads them.
-    """
-    for path in folder.glob(f".{backend}.*.partial*"):
-        path.unlink(missing_ok=True)
 
 
 def _sha256(path: Path) -> str:

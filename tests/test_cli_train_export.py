@@ -2,6 +2,10 @@
 
 import importlib.util
 import json
+import signal
+import subprocess
+import sys
+import time
 
 import by_hand
 import keras
@@ -98,6 +102,31 @@ def test_a_killed_training_goes_on(registered, scan, tmp_path, capsys, monkeypat
     for one, other in zip(*weights, strict=True):
         # float32: the order of sums may differ
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
+def test_a_training_killed_for_good_goes_on(scan, tmp_path):
+    """SIGKILL after the first epoch, in a process of its own; the same words, and all is there."""
+    out, checkpoint = tmp_path / "own.keras", tmp_path / "own.keras.checkpoint.npz"
+    words = ["train", scan, "-o", out, "--network", "ptynet", "--batch-size", 2, "--epochs"]
+    command = [sys.executable, "-m", "ppn_tf.cli", *map(str, words)]
+    # epochs enough that the kill meets the middle of them
+    with subprocess.Popen([*command, "2000"], stderr=subprocess.DEVNULL) as process:
+        for _ in range(600):
+            if checkpoint.exists() or process.poll() is not None:
+                break
+            time.sleep(0.1)
+        process.send_signal(signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
+    assert not out.exists()
+    with np.load(checkpoint, allow_pickle=False) as kept:
+        before = len(json.loads(str(kept["state"]))["epochs"])
+    assert 1 <= before < 2000
+    done = subprocess.run([*command, str(before + 1), "--json"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["epochs"] == before + 1
+    assert api.load_model(out).input_shape == (None, 8, 8, 1)
+    # nothing of the killed process is left
+    assert {path.name for path in tmp_path.iterdir()} == {out.name, f"{out.name}.json", scan.name}
 
 
 def test_train_refuses(registered, scan, tmp_path, capsys):

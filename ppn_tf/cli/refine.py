@@ -71,7 +71,7 @@ def run(arguments: argparse.Namespace) -> Answer:
     PpnError
         For wrong options, files that cannot be used or do not belong together.
     """
-    from ppn_tf import devices, refinement
+    from ppn_tf import devices, files, refinement
 
     output = common.check_output(arguments, (".h5", ".hdf5", ".npz"))
     options = refinement.Options(
@@ -91,6 +91,7 @@ def run(arguments: argparse.Namespace) -> Answer:
     device = devices.select_device(arguments.gpu)
     first = refinement.r_factor(task)
     checkpoint = output.with_name(output.name + ".partial.npz")
+    files.remove_unfinished(output)
     started = time.perf_counter()
     found = refinement.refine(task, options, checkpoint=checkpoint, label="refine")
     seconds = time.perf_counter() - started

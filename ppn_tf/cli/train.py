@@ -72,7 +72,7 @@ def run(arguments: argparse.Namespace) -> Answer:
     PpnError
         For wrong options, files that cannot be used, or a training that fails.
     """
-    from ppn_tf import api, devices, models
+    from ppn_tf import api, devices, files, models
 
     output = common.check_output(arguments, (".keras",))
     chosen = models.spec(arguments.network)
@@ -80,6 +80,7 @@ def run(arguments: argparse.Namespace) -> Answer:
     device = devices.select_device(arguments.gpu)
     settings = _settings(arguments, pairs)
     checkpoint = output.with_name(output.name + ".checkpoint.npz")
+    files.remove_unfinished(output)
     model, history = _fit(arguments, pairs, checkpoint, settings)
     api.save_model(output, model)
     record = {"settings": settings, "device": device, "history": _plain(history)}
