@@ -41,7 +41,12 @@ def test_ratios_are_against_the_better_plain_row():
         "peak_mib": 4.0,
         "peak_above_start_mib": 1.0,
     }
+    assert speed_report.ratio(by_name, "ppn", "plain")["train_step_s"] == 6.0
     assert speed_report.ratio(by_name, "ppn-released") is None
+    # a ratio of two machines says nothing of either attention
+    other = by_name | {"ppn-plain-graph": by_name["ppn-plain-graph"] | {"device": "GPU"}}
+    assert speed_report.ratio(other, "ppn")["train_step_s"] == 6.0
+    assert speed_report.ratio(other, "ppn", "plain-graph") is None
 
 
 def test_outputs(tmp_path):
@@ -65,19 +70,23 @@ def test_outputs(tmp_path):
 def test_rows_are_measured_in_turn_kept_and_merged(tmp_path, monkeypatch):
     calls = []
 
-    def fresh(name, gpu):
+    def fresh(name, options):
         calls.append(name)
         return row(name, train_step_s=float(len(calls)), predict_s=1.0)
 
     monkeypatch.setattr(speed, "fresh", fresh)
-    monkeypatch.setattr(speed, "_device", lambda gpu: "CPU")
+
+    def measure(wanted, again=False):
+        speed.missing(speed.there(wanted, tmp_path, "CPU", again), tmp_path, ["--gpu", "cpu"])
+
     wanted = ["ppn-block", "ppn-plain", "dpi"]
-    speed.missing(wanted, tmp_path, "cpu", False)
+    measure(wanted)
     assert calls == ["ppn-block", "ppn-plain", "dpi", *["ppn-block", "ppn-plain"] * 2]
     assert speed.kept(tmp_path, "ppn-block")["train_step_s"] == 4.0
-    speed.missing(wanted, tmp_path, "cpu", False)
+    measure(wanted)
     assert len(calls) == 7
-    speed.missing(["dpi"], tmp_path, "cpu", True)
+    assert not any(speed.there(wanted, tmp_path, "another device", False).values())
+    measure(["dpi"], again=True)
     assert calls[7:] == ["dpi"]
     (tmp_path / "dpi.json").write_text("{")
     assert speed.kept(tmp_path, "dpi") is None
@@ -86,6 +95,15 @@ def test_rows_are_measured_in_turn_kept_and_merged(tmp_path, monkeypatch):
 def test_unknown_row(tmp_path):
     with pytest.raises(OptionError, match="unknown row ppn-1px: expected of ppn-released-block"):
         speed.main(["--only", "ppn-1px", "--out", str(tmp_path)])
+
+
+def test_the_layer_alone_tells_the_memory_of_a_batch(monkeypatch):
+    peaks = iter([100.0, 160.0])
+    monkeypatch.setattr(speed_rows, "peak_mib", lambda: next(peaks))
+    monkeypatch.setattr(speed_rows, "median_s", lambda work: speed_rows.timed(work)[0])
+    row = speed_rows.Row(speed_rows.LAYER, "block", side_px=8, batch=2, infer=False)
+    found = speed_rows.network(row)
+    assert found["peak_above_one_mib"] == 60.0 and found["train_step_s"] > 0
 
 
 def test_small_measurements():
