@@ -129,8 +129,10 @@ def _networks(rows: Rows) -> list[str]:
 
 
 def _attention(rows: Rows, ratios: Mapping[str, Mapping[str, float]]) -> list[str]:
+    # the layer alone has numbers that a network has not
+    numbers = [key for key in NUMBERS if any(key in found for found in ratios.values())]
     lines = [
-        {"network": name, "against": label, **found}
+        {"network": name, "against": label, **{key: found.get(key) for key in numbers}}
         for name in ratios
         for form, label in (("plain", "plain"), ("plain-graph", "plain-graph"), ("", "the better"))
         if (found := ratio(rows, name, form))
