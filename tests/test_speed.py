@@ -71,6 +71,16 @@ def test_outputs(tmp_path):
         line for line in text.splitlines() if line.startswith("| PoCA-layer ") and "better" in line
     )
     assert layer.split("|")[-2].strip() == "9.0"
+    reached = {
+        line.split("|")[1].strip(): "not" not in line
+        for line in text.splitlines()
+        if line.endswith("reached |")
+    }
+    # ppn: 4 and 5 times against the better form; the layer: 9 times
+    assert reached == {"training step": True, "prediction": True, "memory of the attention": True}
+    slower = [row("ppn-block", train_step_s=3.0, predict_s=0.5), *ROWS[1:3]]
+    text = speed_report.body({one["row"]: one for one in slower}, {"ppn": {}})
+    assert text.count("not reached |") == 2
     assert (tmp_path / "speed.png").stat().st_size > 5_000
 
 
