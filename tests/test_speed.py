@@ -54,7 +54,8 @@ def test_ratios_are_against_the_better_plain_row():
 
 def test_outputs(tmp_path):
     before = [
-        {"model": name, "device": "CPU", "train_step_s": 9.0} for name in ("ppn", "segformer")
+        {"model": name, "device": device, "train_step_s": 9.0}
+        for name, device in (("ppn", "CPU"), ("segformer", "CPU"), ("ppn", "GPU"))
     ]
     (tmp_path / "speed.json").write_text(json.dumps({"models": before}))
     text = speed_report.write(ROWS, tmp_path)
@@ -65,6 +66,8 @@ def test_outputs(tmp_path):
         ("dpi", "CPU", 2.0),
         # not measured this time
         ("segformer", "CPU", 9.0),
+        # nor does another device's time go
+        ("ppn", "GPU", 9.0),
     ]
     assert "epie-32px" in text and "stitching: stitch" in text
     layer = next(

@@ -55,9 +55,9 @@ def write(rows: Sequence[Mapping[str, Any]], out: Path, lacking: str = "") -> st
         and row["attention"] != "plain"
         and row["side_px"] == 32
     ]
-    # the plan of trainings reads them: those not measured this time stay
-    measured = {row["model"] for row in models}
-    models += [row for row in _before(out) if row["model"] not in measured]
+    # the plan of trainings reads them: those of other devices or times stay
+    measured = {(row["model"], row["device"]) for row in models}
+    models += [row for row in _before(out) if (row["model"], row["device"]) not in measured]
     write_json(out / "speed.json", {"rows": list(rows), "ratios": ratios, "models": models})
     figures = draw(by_name, ratios, out) if ratios else ()
     text = body(by_name, ratios, lacking)
