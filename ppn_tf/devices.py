@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import importlib.metadata
 import os
 import platform
+import resource
+import sys
 from typing import Any
 
 from ppn_tf.errors import DeviceError, OptionError
@@ -125,6 +128,35 @@ def processor() -> str:
     except OSError:
         pass
     return f"{name}, {os.cpu_count()} cores"
+
+
+def peak_rss_mib(process: int | None = None) -> float | None:
+    """Return the largest resident memory that a process ever had [MiB].
+
+    Parameters
+    ----------
+    process : int, optional
+        Number of another process; this one by default.
+
+    Returns
+    -------
+    float or None
+        None for another process where there is no ``/proc`` or no such process.
+    """
+    status = f"/proc/{process or 'self'}/status"
+    # getrusage also counts what the program had that started this one
+    with (
+        contextlib.suppress(OSError),
+        open(status, encoding="ascii", errors="replace") as stream,  # noqa: PTH123
+    ):
+        for line in stream:
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) / 1024
+    if process is not None:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # KiB, but bytes on macOS
+    return peak / 2**20 if sys.platform == "darwin" else peak / 1024
 
 
 def set_threads(threads: int | None, worker: int | None = None) -> None:

@@ -9,13 +9,13 @@ is lost loses one chunk.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
 import json
 import os
 import platform
-import resource
 import shutil
 import time
 from collections.abc import Iterator, Sequence
@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from ppn_tf import cluster, field_parts, stitching
+from ppn_tf import cluster, devices, field_parts, stitching
 from ppn_tf.data.formats import hdf5
 from ppn_tf.errors import ClusterError, DataError, OptionError, RecordError
 from ppn_tf.field_sum import FieldSum
@@ -33,6 +33,10 @@ from ppn_tf.files import write_json
 
 #: Patterns of a chunk: 32 MiB of float32 at 32 x 32 px.
 CHUNK = 8192
+
+#: What a chunk takes its time for: loading the network (once a process), reading patterns,
+#: the network (compiled at its first batch), adding patches up, writing the part.
+STAGES = ("load", "read", "network", "add", "write")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -180,27 +184,43 @@ def make_part(job: dict[str, Any]) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``patterns``, ``process``, ``begun`` and ``ended`` [s since 1970], and
-        ``peak_rss_mib``, the largest memory that the process ever had.
+        ``patterns``, ``process``, ``begun`` and ``ended`` [s since 1970], ``stage_s``, the
+        seconds of each of `STAGES`, ``cpu_s``, the processor time of all threads,
+        ``part_bytes``, the size of the file written, and ``peak_rss_mib``, the largest
+        memory that the process ever had.
     """
-    from ppn_tf import inference
+    begun, spent_s, stage_s = time.time(), time.process_time(), dict.fromkeys(STAGES, 0.0)
+    with _timed(stage_s, "load"):
+        from ppn_tf import inference
 
-    begun = time.time()
-    model = _model(job["model"], job["model_sha256"])
-    with hdf5.opened(Path(job["path"])) as file:
+        model = _model(job["model"], job["model_sha256"])
+    with _timed(stage_s, "read"), hdf5.opened(Path(job["path"])) as file:
         patterns = hdf5.dataset(file, job["key"])[job["start"] : job["stop"]]
     corners, origin, shape = job["corners_px"], job["origin"], job["shape"]
-    found = inference.infer(model, patterns, batch_size=job["batch_size"])
-    total = FieldSum(shape, stitching.weights(model.input_shape[1:3], job["weights"]), 2)
-    total.add(np.stack([found.amplitude, found.phase], axis=1), corners - origin)
-    field_parts.write(Path(job["part"]), total, origin)
+    with _timed(stage_s, "network"):
+        found = inference.infer(model, patterns, batch_size=job["batch_size"])
+    with _timed(stage_s, "add"):
+        total = FieldSum(shape, stitching.weights(model.input_shape[1:3], job["weights"]), 2)
+        total.add(np.stack([found.amplitude, found.phase], axis=1), corners - origin)
+    with _timed(stage_s, "write"):
+        field_parts.write(Path(job["part"]), total, origin)
     return {
         "patterns": len(patterns),
         "process": f"{platform.node()}:{os.getpid()}",
         "begun": begun,
         "ended": time.time(),
-        "peak_rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "stage_s": stage_s,
+        "cpu_s": time.process_time() - spent_s,
+        "part_bytes": Path(job["part"]).stat().st_size,
+        "peak_rss_mib": devices.peak_rss_mib(),
     }
+
+
+@contextlib.contextmanager
+def _timed(stage_s: dict[str, float], name: str) -> Iterator[None]:
+    start = time.perf_counter()
+    yield
+    stage_s[name] += time.perf_counter() - start
 
 
 @functools.lru_cache(maxsize=1)
@@ -237,8 +257,6 @@ def make_part_on_worker(job: dict[str, Any]) -> dict[str, Any]:
 @functools.lru_cache(maxsize=1)
 def _prepared(threads: int, device: str) -> None:
     """Set threads and device, once a process: the backend takes them only before its start."""
-    from ppn_tf import devices
-
     devices.set_threads(threads)
     devices.select_device(device)
 

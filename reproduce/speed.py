@@ -2,13 +2,15 @@
 
 Claim      None of the paper's. The exact block-wise attention of this package against
            the N x N matrices of the authors' code, on the same network; ePIE compiled
-           against a NumPy loop with scipy.fft; all in one run.
-Command    python reproduce/speed.py [--only ROW,ROW] [--again]
+           against a NumPy loop with scipy.fft, and beside pty-chi; all in one run.
+Command    python reproduce/speed.py [--only ROW,ROW] [--again] [--ptychi-python PATH]
 Written    results/speed.{json,md,png,pdf}; a record of each row in results/speed
 
 Every row is measured in fresh processes, so that its peak memory is its own; rows that are
 compared take turns. Times are medians after the call that compiles. Rows measured before
-on this device are kept, so that an interrupted run goes on; --again measures anew.
+on this device are kept, so that an interrupted run goes on; --again measures anew. The rows
+beside pty-chi need it, here or in an environment of its own (--ptychi-python); without it
+they are left out, and the report says so.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ import os
 import statistics
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +33,7 @@ from reproduce.options import ROOT, run_script
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure what is missing, or one row in this process, and write the outputs."""
     from ppn_tf.errors import OptionError
-    from reproduce.parts import speed_report
+    from reproduce.parts import beside_ptychi, speed_report
     from reproduce.parts.speed_rows import ROWS, measure
 
     parser = argparse.ArgumentParser(
@@ -41,40 +43,65 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--only", default="", help=f"rows, of {', '.join(ROWS)}")
     parser.add_argument("--again", action="store_true", help="measure rows that are there again")
     parser.add_argument("--out", type=Path, default=ROOT / "results", help="folder of the outputs")
+    parser.add_argument(
+        "--ptychi-python",
+        default=sys.executable,
+        metavar="PATH",
+        help="an interpreter that has pty-chi (python -m pip install ptychi); this one by default",
+    )
     parser.add_argument("--row", help=argparse.SUPPRESS)
     arguments = parser.parse_args(argv)
     if arguments.row:
-        print(json.dumps(measure(arguments.row, arguments.gpu)))
+        print(json.dumps(measure(arguments.row, arguments.gpu, arguments.ptychi_python)))
         return
     wanted = [name for name in arguments.only.split(",") if name] or list(ROWS)
     unknown = [name for name in wanted if name not in ROWS]
     if unknown:
         raise OptionError(f"unknown row {', '.join(unknown)}: expected of {', '.join(ROWS)}")
     folder = arguments.out / "speed"
-    missing(wanted, folder, arguments.gpu, arguments.again)
+    parts = there(wanted, folder, _device(arguments.gpu), arguments.again)
+    beside = [
+        name
+        for name in wanted
+        if name in beside_ptychi.SCANS and len(parts[name]) < ROWS[name].rounds
+    ]
+    reason = beside_ptychi.lacking(arguments.ptychi_python) if beside else None
+    if reason is not None:
+        print(f"not measured: {', '.join(beside)}: {reason}", file=sys.stderr)
+        parts = {name: each for name, each in parts.items() if name not in beside}
+    missing(parts, folder, ["--gpu", arguments.gpu, "--ptychi-python", arguments.ptychi_python])
     rows = [row for name in ROWS if (row := kept(folder, name)) is not None]
-    print(speed_report.write(rows, arguments.out))
+    print(speed_report.write(rows, arguments.out, reason or ""))
 
 
-def missing(wanted: Sequence[str], folder: Path, gpu: str, again: bool) -> None:
-    """Measure rows that have no record of this device, in turn; record each at once."""
+def there(
+    wanted: Sequence[str], folder: Path, device: str, again: bool
+) -> dict[str, list[dict[str, float]]]:
+    """Return what was measured of each row on this device: nothing if all is measured again."""
+    parts: dict[str, list[dict[str, float]]] = {}
+    for name in wanted:
+        row = None if again else kept(folder, name)
+        parts[name] = row["each"] if row is not None and row["device"] == device else []
+    return parts
+
+
+def missing(
+    parts: Mapping[str, list[dict[str, float]]], folder: Path, options: Sequence[str]
+) -> None:
+    """Measure the rounds that rows lack, in turn; record each at once."""
     from tqdm import tqdm
 
     from ppn_tf.files import write_json
     from reproduce.parts.speed_rows import ROWS
 
-    device = _device(gpu)
-    parts: dict[str, list[dict[str, float]]] = {}
-    for name in wanted:
-        row = None if again else kept(folder, name)
-        parts[name] = row["each"] if row is not None and row["device"] == device else []
+    wanted = list(parts)
     to_do = [
         (number, name) for name in wanted for number in range(len(parts[name]), ROWS[name].rounds)
     ]
     bar = tqdm(sorted(to_do, key=lambda item: (item[0], wanted.index(item[1]))), unit="process")
     for _, name in bar:
         bar.set_postfix_str(name)
-        row = fresh(name, gpu)
+        row = fresh(name, options)
         parts[name].append({key: x for key, x in row.items() if isinstance(x, float)})
         # at once: what is measured survives an interruption
         write_json(folder / f"{name}.json", merged(row, parts[name]))
@@ -91,12 +118,12 @@ def kept(folder: Path, name: str) -> dict[str, Any] | None:
         return None
 
 
-def fresh(name: str, gpu: str) -> dict[str, Any]:
+def fresh(name: str, options: Sequence[str]) -> dict[str, Any]:
     """Measure one row in a process of its own."""
     from ppn_tf.errors import TrainingError
 
     done = subprocess.run(
-        [sys.executable, __file__, "--gpu", gpu, "--row", name],
+        [sys.executable, __file__, *options, "--row", name],
         capture_output=True,
         text=True,
         env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "2"},

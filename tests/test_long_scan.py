@@ -64,6 +64,12 @@ def test_parts_add_up_to_the_whole(scan, whole, tmp_path, monkeypatch, chunk):
     assert np.isnan(field).any()
     assert np.array_equal(np.isnan(field), coverage == 0)
     assert [path.name for path in tmp_path.iterdir()] == ["out.h5"]
+    assert sum(part["patterns"] for part in done["log"]) == 70
+    for part in done["log"]:
+        stages, whole_s = part["stage_s"], part["ended"] - part["begun"]
+        assert set(stages) == set(long_scan.STAGES)
+        assert stages["network"] > 0 and sum(stages.values()) <= whole_s + 0.01
+        assert part["part_bytes"] > 24 * SIDE**2
 
 
 def test_an_interrupted_reconstruction_goes_on(scan, whole, tmp_path, monkeypatch):

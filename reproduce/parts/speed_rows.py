@@ -15,10 +15,13 @@ from typing import Any
 
 import numpy as np
 
+from reproduce.parts import beside_ptychi
+
 #: Raised by hand when rows measure something else: older ones are then measured again.
 ROWS_VERSION = 2
 
-#: A call is repeated until so many seconds are gone, between 3 and 9 times.
+#: A call is repeated until so many seconds are gone, between 3 and 9 times; one that takes
+#: longer by itself is counted once.
 REPEAT_S = 6.0
 
 #: Patterns of the row that streams.
@@ -44,8 +47,9 @@ class Row:
     side_px, batch : int
     train, infer : bool
         What is timed of a network.
-    jit : bool
-        Compile the network's step by XLA, as Keras does by itself.
+    jit : bool or "auto"
+        Compile the network's step by XLA; ``"auto"`` as a training does, which on a machine
+        without a GPU leaves it out (Keras).
     work : str
         Name of another measurement of this module.
     rounds : int
@@ -58,7 +62,7 @@ class Row:
     batch: int = 32
     train: bool = True
     infer: bool = True
-    jit: bool = True
+    jit: bool | str = "auto"
     work: str = ""
     rounds: int = 1
 
@@ -68,7 +72,7 @@ def _rows() -> dict[str, Row]:
     for model in ("ppn-released", "ppn", LAYER):
         name, infer = model.replace(" ", "-"), model != LAYER
         rows[f"{name}-block"] = Row(model, "block", infer=infer, rounds=3)
-        rows[f"{name}-plain"] = Row(model, "plain", infer=infer, rounds=3)
+        rows[f"{name}-plain"] = Row(model, "plain", infer=infer, jit=True, rounds=3)
         rows[f"{name}-plain-graph"] = Row(model, "plain", infer=infer, jit=False, rounds=3)
     for model in ("ptychonn", "ptynet", "dpi", "ptychoformer", "segformer", "transunet"):
         rows[model] = Row(model)
@@ -79,6 +83,7 @@ def _rows() -> dict[str, Row]:
         "epie-32px",
         "epie-128px",
         "epie-modes",
+        *beside_ptychi.SCANS,
         "simulation",
         "stitching",
         "psd",
@@ -91,14 +96,29 @@ def _rows() -> dict[str, Row]:
 ROWS: Mapping[str, Row] = MappingProxyType(_rows())
 
 
-def measure(name: str, gpu: str) -> dict[str, Any]:
-    """Measure a row in this process; return plain values."""
+def measure(name: str, gpu: str, ptychi_python: str = sys.executable) -> dict[str, Any]:
+    """Measure a row in this process; return plain values.
+
+    Parameters
+    ----------
+    name : str
+        A row of `ROWS`.
+    gpu : str
+        As for `ppn_tf.devices.select_device`.
+    ptychi_python : str
+        An interpreter that has pty-chi, for the rows that are measured beside it.
+    """
     from ppn_tf.devices import select_device, versions
 
     row = ROWS[name]
     device = select_device(gpu)
     before = peak_mib()
-    found = WORK[row.work]() if row.work else network(row)
+    if row.work in beside_ptychi.SCANS:
+        scan = epie_scan(*beside_ptychi.SCANS[row.work])
+        where = "cpu" if device.startswith("CPU") else "gpu"
+        found = beside_ptychi.compare(scan, ptychi_python, where)
+    else:
+        found = WORK[row.work]() if row.work else network(row)
     return {
         "row": name,
         "version": ROWS_VERSION,
@@ -124,6 +144,10 @@ def network(row: Row) -> dict[str, Any]:
     x = rng.random((row.batch, *model.input_shape[1:]), dtype=np.float32)
     targets = x if row.model == LAYER else {"amplitude": x, "phase": x}
     found: dict[str, Any] = {}
+    if row.model == LAYER:
+        # what compiling takes is there already: the rest is what the attention of a batch needs
+        model.train_on_batch(x[:1], x[:1])
+        after_one = peak_mib()
     if row.infer:
         patterns = rng.random((STREAM_PATTERNS, row.side_px, row.side_px), dtype=np.float32)
         first, _ = timed(
@@ -137,6 +161,8 @@ def network(row: Row) -> dict[str, Any]:
     if row.train:
         found["train_first_s"] = round(timed(lambda: model.train_on_batch(x, targets))[0], 3)
         found["train_step_s"] = median_s(lambda: model.train_on_batch(x, targets))
+    if row.model == LAYER:
+        found["peak_above_one_mib"] = round(peak_mib() - after_one, 1)
     return found
 
 
@@ -157,13 +183,11 @@ def _layer(row: Row) -> Any:
     return keras.Model(inputs, layer(inputs))
 
 
-def epie(side_px: int, step_px: int, modes: int = 1) -> dict[str, Any]:
-    """Time a visit of one position, compiled and as a NumPy loop, and compare the two."""
+def epie_scan(side_px: int, step_px: int, modes: int = 1) -> beside_ptychi.Scan:
+    """Simulate 13 x 13 positions of a rough object with the stand-in probe, without noise."""
     from ppn_tf import data
-    from ppn_tf import epie as engine
     from ppn_tf.probe_modes import initial_modes
 
-    # a smooth probe on a flat start has fields of rounding errors, whose phase is anyone's
     probe = data.stand_in_probe(side_px).astype(np.complex64)
     if modes > 1:
         probe = initial_modes(probe, modes)
@@ -176,7 +200,16 @@ def epie(side_px: int, step_px: int, modes: int = 1) -> dict[str, Any]:
     positions = np.stack(np.meshgrid(places, places, indexing="ij"), -1).reshape(-1, 2)
     each = probe.reshape(-1, side_px, side_px)
     patterns = sum(data.simulate(obj, mode, positions) for mode in each)
-    options = {"update_probe": False, "object_shape": obj.shape}
+    return beside_ptychi.Scan(patterns, positions, probe, obj)
+
+
+def epie(side_px: int, step_px: int, modes: int = 1) -> dict[str, Any]:
+    """Time a visit of one position, compiled and as a NumPy loop, and compare the two."""
+    from ppn_tf import epie as engine
+
+    scan = epie_scan(side_px, step_px, modes)
+    patterns, positions, probe = scan.patterns, scan.positions_px, scan.probe
+    options = {"update_probe": False, "object_shape": scan.truth.shape}
 
     def run(iterations: int, which: str, batch: int = 1) -> Any:
         chosen = options | {"iterations": iterations, "engine": which, "batch": batch}
@@ -194,8 +227,8 @@ def epie(side_px: int, step_px: int, modes: int = 1) -> dict[str, Any]:
     for which, values in micros.items():
         found[f"{which}_us"] = round(statistics.median(values), 2)
     found["ratio"] = round(found["numpy_us"] / found["compiled_us"], 2)
-    one = [run(1, which).object for which in sweeps]
-    found["object_distance"] = float(np.linalg.norm(one[0] - one[1]) / np.linalg.norm(one[1]))
+    found["precision"] = precision(scan)
+    found["object_distance"] = found["precision"]["flat"]["compiled_numpy"]
     curves = [run(20, which).errors for which in sweeps]
     found["error_distance"] = float(np.max(np.abs(curves[0] / curves[1] - 1)))
     if modes == 1:
@@ -208,6 +241,48 @@ def epie(side_px: int, step_px: int, modes: int = 1) -> dict[str, Any]:
             short, long = (timed(lambda n=n, b=batch: run(n, "compiled", b))[0] for n in (10, 40))
             found["batched_us"][str(batch)] = round(1e6 * (long - short) / 30 / len(positions), 2)
     return found
+
+
+def precision(scan: beside_ptychi.Scan) -> dict[str, dict[str, float]]:
+    """Compare the objects of both engines after one sweep, in single and double precision.
+
+    From a flat start the smooth probe's far field is rounding errors where it should be
+    zero, and their phase is anyone's; a rough start lights all of the detector.
+    """
+    from ppn_tf import epie as engine
+
+    rng = np.random.default_rng(1)
+    noise = 0.1 * rng.standard_normal((2, *scan.truth.shape))
+    starts = {"flat": np.ones(scan.truth.shape), "rough": (1 + noise[0]) * np.exp(1j * noise[1])}
+    found = {}
+    for name, start in starts.items():
+        swept = {
+            (which, kind): engine.reconstruct(
+                scan.patterns,
+                scan.positions_px,
+                scan.probe.astype(kind),
+                iterations=1,
+                engine=which,
+                update_probe=False,
+                initial_object=start.astype(kind),
+            ).object
+            for which in engine.ENGINES
+            for kind in (np.complex64, np.complex128)
+        }
+        double = swept["numpy", np.complex128]
+        found[name] = {
+            "compiled_numpy": _distance(
+                swept["compiled", np.complex64], swept["numpy", np.complex64]
+            ),
+            "compiled_double": _distance(swept["compiled", np.complex64], double),
+            "numpy_double": _distance(swept["numpy", np.complex64], double),
+            "in_double": _distance(swept["compiled", np.complex128], double),
+        }
+    return found
+
+
+def _distance(found: np.ndarray, reference: np.ndarray) -> float:
+    return float(f"{np.linalg.norm(found - reference) / np.linalg.norm(reference):.3g}")
 
 
 def simulation() -> dict[str, Any]:
@@ -275,9 +350,10 @@ def timed(work: Callable[[], Any]) -> tuple[float, Any]:
 
 def median_s(work: Callable[[], Any]) -> float:
     """Return the median seconds of a call, after one that is not counted."""
-    work()
+    # one call of a large network may take a minute: noise of seconds is small beside it
+    least = 3 if timed(work)[0] < REPEAT_S else 1
     seconds: list[float] = []
-    while len(seconds) < 3 or (sum(seconds) < REPEAT_S and len(seconds) < 9):
+    while len(seconds) < least or (sum(seconds) < REPEAT_S and len(seconds) < 9):
         seconds.append(timed(work)[0])
     return round(statistics.median(seconds), 5)
 
