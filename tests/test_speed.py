@@ -27,6 +27,9 @@ ROWS = [
     row("ppn-block", train_step_s=1.0, predict_s=0.2),
     row("ppn-plain", train_step_s=6.0, predict_s=2.0, peak_mib=4500.0),
     row("ppn-plain-graph", train_step_s=4.0, predict_s=1.0, peak_mib=3600.0),
+    # the layer alone has other numbers than a network
+    row("PoCA-layer-block", train_step_s=1.0, peak_above_one_mib=10.0),
+    row("PoCA-layer-plain", train_step_s=3.0, peak_above_one_mib=90.0),
     row("dpi", train_step_s=2.0, predict_s=0.5, patterns_per_s=64.0),
     row("epie-32px", compiled_us=10.0, numpy_us=80.0, ratio=8.0),
     row("stitching", stitch_s=0.4),
@@ -64,6 +67,20 @@ def test_outputs(tmp_path):
         ("segformer", "CPU", 9.0),
     ]
     assert "epie-32px" in text and "stitching: stitch" in text
+    layer = next(
+        line for line in text.splitlines() if line.startswith("| PoCA-layer ") and "better" in line
+    )
+    assert layer.split("|")[-2].strip() == "9.0"
+    reached = {
+        line.split("|")[1].strip(): "not" not in line
+        for line in text.splitlines()
+        if line.endswith("reached |")
+    }
+    # ppn: 4 and 5 times against the better form; the layer: 9 times
+    assert reached == {"training step": True, "prediction": True, "memory of the attention": True}
+    slower = [row("ppn-block", train_step_s=3.0, predict_s=0.5), *ROWS[1:3]]
+    text = speed_report.body({one["row"]: one for one in slower}, {"ppn": {}})
+    assert text.count("not reached |") == 2
     assert (tmp_path / "speed.png").stat().st_size > 5_000
 
 
