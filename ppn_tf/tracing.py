@@ -41,3 +41,13 @@ def _registry() -> dict[str, Any]:
 
     # private: a version without it keeps the graphs, and does no harm
     return getattr(getattr(ops, "gradient_registry", None), "_registry", {})
+
+
+def clear() -> None:
+    """Forget what networks that are gone left in this process; call it between runs.
+
+    Beside `graphs_released`: TensorFlow keeps the kernels that ran, and the generators that
+    batches came from, until Keras' session is cleared. Networks that are still there go on
+    working; Keras counts the names of layers anew, and a global dtype policy is forgotten.
+    """
+    keras.utils.clear_session()

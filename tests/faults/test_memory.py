@@ -1,4 +1,4 @@
-"""Trainings one after the other in one process: memory stays where it was."""
+"""Runs one after the other in one process: memory stays where it was."""
 
 import pytest
 
@@ -8,9 +8,9 @@ GROWTH_MIB = 60
 
 @pytest.mark.long
 @pytest.mark.parametrize("server", ["zygote", "other_zygote"], ids=["this", "other"])
-def test_a_hundred_trainings(server, request, tried):
+def test_a_hundred_trainings(server, request, tmp_path, tried):
     zygote = request.getfixturevalue(server)
-    child = zygote.start("successive", count=100)
+    child = zygote.start("successive", folder=str(tmp_path), count=100)
     sizes = []
     while child.code is None:
         event = child.next()
