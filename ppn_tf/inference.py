@@ -12,6 +12,7 @@ import keras
 import numpy as np
 from tqdm import tqdm
 
+from ppn_tf import tracing
 from ppn_tf.errors import DataError, OptionError
 from ppn_tf.scaling import Scaling
 
@@ -145,7 +146,7 @@ def _batches(
             count, batch = waiting.result()
             if start + batch_size < len(patterns):
                 waiting = reader.submit(read, start + batch_size)
-            with _ONE_AT_A_TIME:
+            with _ONE_AT_A_TIME, tracing.graphs_released():
                 out = model.predict_on_batch(batch)
             parts = (out[name][:count, ..., 0] for name in ("amplitude", "phase"))
             yield start, Patches(*(np.asarray(part, dtype=np.float32) for part in parts))

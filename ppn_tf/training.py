@@ -12,7 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from ppn_tf import losses, parallel
+from ppn_tf import losses, parallel, tracing
 from ppn_tf.callbacks import ProgressBar, ResourceMonitor, ResumablePlateau, StopOnNaN
 from ppn_tf.checkpoint import Checkpoint, read_checkpoint
 from ppn_tf.data.dataset import Dataset
@@ -148,6 +148,10 @@ class Batches(keras.utils.PyDataset):
         """Draw the next epoch's order."""
         self._start_epoch(self._epoch + 1)
 
+    def close(self) -> None:
+        """Let go of the samples: TensorFlow keeps the generator that draws from them."""
+        self._samples = None
+
 
 def make_repeatable(seed: int, deterministic: bool = False) -> None:
     """Seed everything that draws weights and dropout masks.
@@ -226,7 +230,9 @@ def train(
         model = stack.enter_context(parallel.shared(model, devices))
         _compile(model, config, devices)
         epoch = _resume(model, checkpoint, plateau, monitor)
-        batches = Batches(training, config.batch_size, seed, epoch, sharing)
+        batches = stack.enter_context(
+            contextlib.closing(Batches(training, config.batch_size, seed, epoch, sharing))
+        )
         first = _true_losses(training, validation, config, sharing)
         last = _writers(checkpoint, tensorboard, plateau, monitor)
         callbacks = [*first, StopOnNaN(), plateau, monitor, *last]
@@ -234,6 +240,7 @@ def train(
             bar = ProgressBar(label, config.epochs, len(batches), epoch)
             callbacks.append(bar)
             stack.callback(bar.close)
+        stack.enter_context(tracing.graphs_released())
         _fit(model, batches, validation, config, callbacks, epoch, sharing)
     return monitor.epochs
 

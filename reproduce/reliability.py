@@ -4,7 +4,7 @@ Claim      None of the paper's. Nothing is lost by a kill or a full disk, nothin
            with a damaged or hostile file, and one seed gives one record.
 Command    python reproduce/reliability.py          (minutes)
            python reproduce/reliability.py --long   (20 kills, 10,000 inputs per reader, 100
-                                                    trainings: an hour on two cores)
+                                                    runs in a process: an hour on two cores)
 Written    results/reliability.json
 """
 

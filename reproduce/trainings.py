@@ -52,6 +52,7 @@ def _in_turn(
             store.ensure(spec, retrain=session.retrain)
         except Exception as error:
             failed = error
+        _tidy()
         yield spec, failed
 
 
@@ -112,4 +113,15 @@ def _one(spec: RunSpec, session: Session) -> None:
     from ppn_tf.devices import select_device
 
     select_device(session.device, session.devices)
-    schedule.store_of(session).ensure(spec, retrain=session.retrain, progress=False)
+    try:
+        schedule.store_of(session).ensure(spec, retrain=session.retrain, progress=False)
+    finally:
+        _tidy()
+
+
+def _tidy() -> None:
+    """Let the memory of a run go: hundreds follow one another in a process."""
+    # Keras must not be imported before the device is chosen
+    from ppn_tf import tracing
+
+    tracing.clear()

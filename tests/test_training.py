@@ -1,6 +1,8 @@
 """Training: repeatable, resumable, watched. Networks here take 8 x 8 px and seconds."""
 
+import gc
 import math
+import weakref
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ keras = pytest.importorskip("keras")
 from ppn_tf import callbacks, training  # noqa: E402
 from ppn_tf.checkpoint import read_checkpoint  # noqa: E402
 from ppn_tf.errors import DataError, OptionError, RecordError, TrainingError  # noqa: E402
+from ppn_tf.inference import predict  # noqa: E402
 from ppn_tf.layers import PolarCoordinateAttention  # noqa: E402
 from ppn_tf.training import Batches, Samples, TrainingConfig  # noqa: E402
 
@@ -345,3 +348,29 @@ def test_samples_scale_targets_and_refuse_an_empty_selection():
     np.testing.assert_allclose(chosen.phase[..., 0], (arrays[2][[2, 0]] + 1) / 2, rtol=1e-6)
     with pytest.raises(DataError, match="expected at least one patch, received an empty selection"):
         Samples.of(dataset, np.array([], dtype=int), scaling)
+
+
+@pytest.mark.parametrize("attention", [False, True], ids=["convolution", "attention"])
+def test_a_training_leaves_neither_its_samples_nor_its_graph(attention):
+    """Both are large, and hundreds of trainings follow one another in a process."""
+    config = TrainingConfig(epochs=1, batch_size=8)
+
+    def once():
+        model, own = tiny(attention=attention), samples(20)
+        training.train(model, own, samples(6, 2), config, seed=0)
+        predict(model, own.patterns)
+        return weakref.ref(own.patterns), weakref.ref(model)
+
+    once()
+    gc.collect()
+    before = graphs()
+    left = once()
+    gc.collect()
+    assert [reference() for reference in left] == [None, None]
+    assert graphs() == before
+
+
+def graphs():
+    """Number of graphs of TensorFlow that are alive; none elsewhere."""
+    kinds = ("FuncGraph", "CondBranchFuncGraph", "WhileBodyFuncGraph")
+    return sum(type(found).__name__ in kinds for found in gc.get_objects())

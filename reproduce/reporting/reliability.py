@@ -58,10 +58,21 @@ def _concurrency(part: Part) -> list[list[str]]:
     for name, found in part.items():
         if "writers_at_once" in found:
             result = "one trains, the other waits and takes its record"
+        elif "went_on" in found:
+            result = "the other goes on from its last finished epoch"
+        elif "workers_left" in found:
+            result = f"{found['workers_left']} of its processes left"
         else:
             result = f"{found['digests_that_differ']} of the records differ"
         rows.append([name, f"{found.get('rounds') or found.get('runs')} time(s)", result])
     return rows
+
+
+def _interrupted(part: Part) -> list[list[str]]:
+    return [
+        [name, f"{found['rounds']} time(s)", f"status {found['status']}, the command that goes on"]
+        for name, found in part.items()
+    ]
 
 
 def _disk(part: Part) -> list[list[str]]:
@@ -93,6 +104,23 @@ def _fuzz(part: Part) -> list[list[str]]:
     return rows
 
 
+def _hostile(part: Part) -> list[list[str]]:
+    if not part:
+        return []
+    # what YAML says of each text is for the tests
+    names = [name for name in part if not name.startswith("YAML: ")]
+    if len(names) < len(part):
+        names.append(f"YAML that is no plain value ({len(part) - len(names)} ways)")
+    cases = sum(found["cases"] for found in part.values())
+    return [
+        [
+            ", ".join(names),
+            f"{cases} cases",
+            "refused by name, or left unread; nothing unpacked, run or allocated",
+        ]
+    ]
+
+
 def _counted(what: str, result: str) -> Callable[[Part], list[list[str]]]:
     def rows(part: Part) -> list[list[str]]:
         return [[what, f"{len(part)} cases", result]] if part else []
@@ -114,8 +142,8 @@ def _determinism(part: Part) -> list[list[str]]:
 def _memory(part: Part) -> list[list[str]]:
     return [
         [
-            f"trainings one after the other in one process, {name}",
-            f"{found['trainings']} trainings",
+            f"runs one after the other in one process, {name}",
+            f"{found['trainings']} runs",
             f"resident memory {found['tenth_mib']:.0f} MiB after the tenth, "
             f"{found['last_mib']:.0f} MiB after the last",
         ]
@@ -137,13 +165,18 @@ def _versions(part: Part) -> list[list[str]]:
 _MAKERS: Mapping[str, Callable[[Part], list[list[str]]]] = {
     "kills": _kills,
     "concurrency": _concurrency,
+    "interrupted": _interrupted,
     "disk": _disk,
     "fuzz": _fuzz,
     "bad scans": _counted(
         "scans with NaN, Inf, negative counts, no or too few positions, wrong sizes",
         "refused by name",
     ),
-    "untrusted": _counted(".keras files that name foreign code", "refused before Keras sees them"),
+    "hostile": _hostile,
+    "untrusted": _counted(
+        ".keras files with foreign code, members or links, or larger than the limit",
+        "refused before Keras loads them",
+    ),
     "numerics": _counted(
         "trainings on dark patterns, constant targets, batches of one, in float16",
         "finite, or stopped with epoch, batch, output and weights",

@@ -169,13 +169,18 @@ def refused(say, folder, spec="SPEC"):
         say(event="result", digest=record["results_digest"])
 
 
+def session_in(folder, jobs):
+    """What the command line of a script would say."""
+    return options.Session("paper", None, "stand-in", "cpu", "CPU (test)", Path(folder), False,
+                           True, False, True, False, jobs)  # fmt: skip
+
+
 def side_by_side(say, folder, count):
     """Make runs by the pool of ``--jobs``; its processes are forked, to spare the imports."""
     small()
     multiprocessing.get_context = lambda _method: MULTIPROCESSING("fork")
     specs = [dataclasses.replace(SPEC, seed=seed) for seed in range(3)]
-    session = options.Session("paper", None, "stand-in", "cpu", "CPU (test)", Path(folder), False,
-                              True, False, True, False, count)  # fmt: skip
+    session = session_in(folder, jobs=count)
     failed = [str(error) for _, error in trainings.outcomes(specs, session) if error]
     store = runs.RunStore(Path(folder) / "runs")
     records = [store.find(spec) for spec in specs]
@@ -272,13 +277,12 @@ def deterministic(say, folder, disturbed=False, **options):
     )  # fmt: skip
 
 
-def successive(say, count):
-    """Train again and again in one process; say how much memory it has after each."""
+def successive(say, folder, count):
+    """Make run after run in one process, as a grid does; say how much memory it has after each."""
     small()
-    samples = awkward("")
+    specs = [dataclasses.replace(SPEC, seed=seed) for seed in range(count)]
     process = psutil.Process()
-    for number in range(count):
-        model = models.create("x", (32, 32, 1))
-        training.train(model, samples, samples, TrainingConfig(2, batch_size=4), seed=0)
-        inference.predict(model, samples.patterns)
+    for number, (_, failed) in enumerate(trainings.outcomes(specs, session_in(folder, jobs=1))):
+        if failed is not None:
+            raise failed
         say(event="memory", number=number, rss_mib=process.memory_info().rss / 2**20)

@@ -154,7 +154,7 @@ def test_one_position_and_windows_that_are_not_square(tmp_path):
 # --- files made to harm ---
 
 
-def test_a_member_cannot_leave_the_archive(tmp_path):
+def test_a_member_cannot_leave_the_archive(tmp_path, tried):
     """Nothing is unpacked to a file, whatever members are called."""
     np.savez(tmp_path / "a.npz", a=np.arange(3))
     with zipfile.ZipFile(tmp_path / "a.npz", "a") as archive:
@@ -169,12 +169,14 @@ def test_a_member_cannot_leave_the_archive(tmp_path):
     (tmp_path / "a.npz").rename(tmp_path / "a.keras")
     with pytest.raises(DataError, match=r"expected the members config.json.*received ../../out"):
         kerasfile.check(tmp_path / "a.keras")
+    tried("hostile", "members that point out of the archive", cases=2)
 
 
-def test_a_pickle_is_never_opened(tmp_path):
+def test_a_pickle_is_never_opened(tmp_path, tried):
     np.savez(tmp_path / "a.npz", a=np.array([{}], dtype=object))
     with pytest.raises(DataError, match="key 'a' holds pickled objects, which can run code"):
         npzfile.read(tmp_path / "a.npz")
+    tried("hostile", "a pickle in npz", cases=1)
 
 
 @pytest.mark.parametrize(
@@ -188,20 +190,22 @@ def test_a_pickle_is_never_opened(tmp_path):
         ("9" * 5000, "digits"),
     ],
 )
-def test_yaml_that_is_no_plain_value(tmp_path, text, message):
+def test_yaml_that_is_no_plain_value(tmp_path, tried, text, message):
     (tmp_path / "a.yaml").write_text(text)
     with pytest.raises(DataError) as refused:
         yamlfile.read(tmp_path / "a.yaml")
     assert message in str(refused.value)
+    tried("hostile", f"YAML: {message}", cases=1)
 
 
-def test_a_yaml_file_that_is_too_large(tmp_path):
+def test_a_yaml_file_that_is_too_large(tmp_path, tried):
     (tmp_path / "a.yaml").write_bytes(b" " * (yamlfile.LIMIT_BYTES + 1))
     with pytest.raises(DataError, match="expected at most 4194304 bytes, received 4194305"):
         yamlfile.read(tmp_path / "a.yaml")
+    tried("hostile", "YAML above its limit", cases=1)
 
 
-def test_a_tiff_that_declares_more_than_it_holds(tmp_path):
+def test_a_tiff_that_declares_more_than_it_holds(tmp_path, tried):
     import tifffile
 
     tifffile.imwrite(tmp_path / "a.tiff", np.ones((8, 8), np.float32))
@@ -217,9 +221,10 @@ def test_a_tiff_that_declares_more_than_it_holds(tmp_path):
         tiff.read(tmp_path / "a.tiff")
     with pytest.raises(DataError, match="expected at most 1000"):
         tiff.read(tmp_path / "a.tiff", limit_bytes=1000)
+    tried("hostile", "a TIFF that declares more than it holds", cases=2)
 
 
-def test_hdf5_filters_that_are_foreign_code(tmp_path):
+def test_hdf5_filters_that_are_foreign_code(tmp_path, tried):
     path = tmp_path / "a.cxi"
     with h5py.File(path, "w") as file:
         # number 6 rounds to so many digits; it comes with HDF5, and is not read unasked
@@ -234,9 +239,10 @@ def test_hdf5_filters_that_are_foreign_code(tmp_path):
         formats.read(path, **flags)
     with pytest.raises(DataError, match="lacks translations"):
         formats.read(path, allow_filters=(6,), **flags)
+    tried("hostile", "HDF5 filters that are foreign code", cases=1)
 
 
-def test_hdf5_chunks_beyond_the_limit(tmp_path):
+def test_hdf5_chunks_beyond_the_limit(tmp_path, tried):
     path = tmp_path / "a.cxi"
     with h5py.File(path, "w") as file:
         file.create_dataset(
@@ -245,10 +251,12 @@ def test_hdf5_chunks_beyond_the_limit(tmp_path):
     flags = {"position_frame": "probe", "position_axes": "+y+x", "zero_frequency": "centre"}
     with pytest.raises(DataError, match=r"\(chunk\) declares the shape \(1024, 128, 128\)"):
         formats.read(path, memory_limit_gib=0.01, **flags)
+    tried("hostile", "HDF5 chunks above the limit", cases=1)
 
 
-def test_hdf5_attributes_that_are_large(tmp_path):
+def test_hdf5_attributes_that_are_large(tmp_path, tried):
     with h5py.File(tmp_path / "a.h5", "w", libver="latest") as file:
         file.attrs["name"] = np.zeros(2**18)
         with pytest.raises(DataError, match="attribute 'name' of '/': expected a number or a tex"):
             hdf5.attribute(file, "name")
+    tried("hostile", "HDF5 attributes above the limit", cases=1)

@@ -24,7 +24,7 @@ def test_one_of_two_processes_trains_and_both_have_its_record(zygote, tmp_path, 
     tried("concurrency", "two processes, one run", rounds=rounds, writers_at_once=1)
 
 
-def test_the_second_goes_on_where_a_killed_first_one_stopped(zygote, tmp_path):
+def test_the_second_goes_on_where_a_killed_first_one_stopped(zygote, tmp_path, tried):
     first = zygote.start("run", folder=str(tmp_path), slow_s=0.2)
     assert first.until("checkpoint")
     second = zygote.start("run", folder=str(tmp_path))
@@ -34,6 +34,7 @@ def test_the_second_goes_on_where_a_killed_first_one_stopped(zygote, tmp_path):
     assert second.wait() == 0, second.stderr
     assert first.wait() == -signal.SIGKILL
     assert second.result["processes"] == 2
+    tried("concurrency", "the first of two killed", rounds=1, went_on=1)
 
 
 def test_runs_side_by_side_equal_runs_in_turn(zygote, tmp_path, tried):
@@ -49,7 +50,7 @@ def test_runs_side_by_side_equal_runs_in_turn(zygote, tmp_path, tried):
 
 
 @pytest.mark.long
-def test_a_killed_parent_takes_its_jobs_with_it(zygote, tmp_path):
+def test_a_killed_parent_takes_its_jobs_with_it(zygote, tmp_path, tried):
     """Otherwise they train on, and hold the locks of their runs."""
     import psutil
 
@@ -63,3 +64,4 @@ def test_a_killed_parent_takes_its_jobs_with_it(zygote, tmp_path):
     child.wait()
     gone, alive = psutil.wait_procs(workers, timeout=20)
     assert alive == []
+    tried("concurrency", "--jobs 2, its parent killed", rounds=1, workers_left=len(alive))

@@ -50,7 +50,7 @@ def test_a_disk_that_fills_up_loses_nothing(zygote, finished, tmp_path, tried, l
     tried("disk", f"full at {limit} bytes a file", refused=1, digests_that_differ=0)
 
 
-def test_no_space_left_on_a_real_file_system(tmp_path):
+def test_no_space_left_on_a_real_file_system(tmp_path, tried):
     """A file system of 16 KiB, in name spaces of its own where the system allows them."""
     script = f"""
         mount -t tmpfs -o size=16k none {tmp_path} && cd {tmp_path} && exec python -c "
@@ -78,6 +78,7 @@ print(sorted(os.listdir()), open('kept.txt').read())
     lines = done.stdout.splitlines()
     assert lines[0].startswith("could not write kept.txt: No space left on device; nothing was")
     assert lines[1] == "['kept.txt'] old"
+    tried("disk", "a file system of 16 KiB", refused=1)
 
 
 @pytest.fixture
@@ -113,10 +114,11 @@ def test_read_only_results(zygote, finished, locked, tried):
     tried("disk", "read-only results", refused=1, read=1)
 
 
-def test_a_file_in_place_of_a_folder(tmp_path):
+def test_a_file_in_place_of_a_folder(tmp_path, tried):
     (tmp_path / "results").write_text("")
     with pytest.raises(RecordError, match="could not write .*: Not a directory; nothing was ch"):
         write_json(tmp_path / "results" / "runs" / "a.json", {})
+    tried("disk", "a file in place of a folder", refused=1)
 
 
 @pytest.mark.parametrize(

@@ -124,7 +124,7 @@ def test_a_file_that_a_kill_left_is_never_read(tmp_path):
         read_record(folder / "tensorflow.json")
 
 
-def test_ctrl_c_ends_with_what_to_type(zygote, tmp_path):
+def test_ctrl_c_ends_with_what_to_type(zygote, tmp_path, tried):
     child = zygote.start("interrupted", folder=str(tmp_path))
     assert child.until("epoch")
     time.sleep(0.02)
@@ -134,3 +134,4 @@ def test_ctrl_c_ends_with_what_to_type(zygote, tmp_path):
     last = child.stderr.rstrip().splitlines()[-1].strip()
     assert last == "python reproduce/table1.py --profile smoke --seeds 2"
     assert "finished runs and epochs are kept; the same command goes on" in child.stderr
+    tried("interrupted", "Ctrl-C in an epoch", rounds=1, status=child.code)

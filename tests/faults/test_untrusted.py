@@ -76,23 +76,25 @@ def test_classes_that_are_not_taken_from_a_file(network, tmp_path, tried, module
     tried("untrusted", f"{module}.{name} in .keras", refused=1)
 
 
-def test_functions_that_are_not_taken_from_a_file(network, tmp_path):
+def test_functions_that_are_not_taken_from_a_file(network, tmp_path, tried):
     def change(_config, layer):
         function = {"module": "keras.utils", "class_name": "function", "config": "get_file"}
         layer["config"]["activation"] = function | {"registered_name": "get_file"}
 
     with pytest.raises(DataError, match="names keras.utils.function, which is not loaded"):
         kerasfile.load(rewritten(network, tmp_path / "b.keras", change))
+    tried("untrusted", "keras.utils.get_file as activation", refused=1)
 
 
 @pytest.mark.parametrize("members", [{"../../out.txt": "x"}, {"assets/words.txt": "x"}])
-def test_members_that_do_not_belong_there(network, tmp_path, members):
+def test_members_that_do_not_belong_there(network, tmp_path, tried, members):
     with pytest.raises(DataError, match="expected the members config.json, metadata.json, model"):
         kerasfile.load(rewritten(network, tmp_path / "b.keras", **members))
     assert [path.name for path in tmp_path.iterdir()] == ["b.keras"]
+    tried("untrusted", f"member {next(iter(members))}", refused=1)
 
 
-def test_a_network_that_would_not_fit_into_memory(network, tmp_path):
+def test_a_network_that_would_not_fit_into_memory(network, tmp_path, tried):
     def wide(_config, layer):
         layer["config"]["filters"] = 10**12
 
@@ -104,9 +106,11 @@ def test_a_network_that_would_not_fit_into_memory(network, tmp_path):
 
     with pytest.raises(DataError, match="declares the batch_shape .*: expected sides up to 16384"):
         kerasfile.load(rewritten(network, tmp_path / "b.keras", large))
+    for what in ("weights", "inputs"):
+        tried("untrusted", f"{what} above the limit", refused=1)
 
 
-def test_weights_that_lie_in_another_file(network, tmp_path):
+def test_weights_that_lie_in_another_file(network, tmp_path, tried):
     import h5py
 
     with h5py.File(tmp_path / "w.h5", "w") as file:
@@ -115,6 +119,7 @@ def test_weights_that_lie_in_another_file(network, tmp_path):
     path = rewritten(network, tmp_path / "b.keras", **{kerasfile.WEIGHTS: content})
     with pytest.raises(DataError, match="model.weights.h5: key 'layers' is a link, which is not"):
         kerasfile.load(path)
+    tried("untrusted", "weights in another file", refused=1)
 
 
 @keras.saving.register_keras_serializable("somebody")
