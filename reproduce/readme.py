@@ -1,9 +1,9 @@
-"""Results and costs in the README, from the committed outputs.
+"""Results and costs in the README and the documents, from the committed outputs.
 
-Claim      What the README says of our numbers is what the records say.
+Claim      What they say of our numbers is what the records say.
 Command    python reproduce/readme.py           (writes them)
-           python reproduce/readme.py --check   (exit status 1 if the README differs)
-Written    README.md, between the marks of each block
+           python reproduce/readme.py --check   (exit status 1 if one differs)
+Written    README.md and docs/cluster.md, between the marks of each block
 """
 
 from __future__ import annotations
@@ -21,52 +21,68 @@ from reproduce.options import ROOT, run_script
 
 #: Blocks of the README; each stands between two marks of its name.
 BLOCKS = ("results", "costs", "reliability")
+
+#: Blocks of other documents.
+DOCUMENTS = {ROOT / "docs" / "cluster.md": ("long scan",)}
 BEGIN = "<!-- {}: written by reproduce/readme.py -->"
 END = "<!-- end of {} -->"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Write or check the blocks of the README."""
+    """Write or check the blocks."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--check", action="store_true", help="write nothing, compare")
-    parser.add_argument("--readme", type=Path, default=ROOT / "README.md", help="file to write")
+    parser.add_argument(
+        "--readme", type=Path, help="one file to write in place of the README and the documents"
+    )
     parser.add_argument("--out", type=Path, default=ROOT / "results", help="folder of the outputs")
     arguments = parser.parse_args(argv)
-    old = arguments.readme.read_text(encoding="utf-8")
-    new = renewed(old, arguments.out, str(arguments.readme))
-    if arguments.check:
-        if new != old:
-            print(
-                f"{arguments.readme} differs from the outputs in {arguments.out}: run "
-                "python reproduce/readme.py",
-                file=sys.stderr,
-            )
-            sys.exit(1)
-        print(f"{arguments.readme} agrees with the outputs in {arguments.out}")
+    documents = {ROOT / "README.md": BLOCKS, **DOCUMENTS}
+    if arguments.readme:
+        documents = {arguments.readme: BLOCKS}
+    old = {path: path.read_text(encoding="utf-8") for path in documents}
+    new = {
+        path: renewed(text, arguments.out, str(path), documents[path]) for path, text in old.items()
+    }
+    names = ", ".join(map(str, documents))
+    if not arguments.check:
+        for path, text in new.items():
+            write_text(path, text)
+        print(f"results and costs written to {names}")
         return
-    write_text(arguments.readme, new)
-    print(f"results and costs written to {arguments.readme}")
+    differ = [str(path) for path in documents if new[path] != old[path]]
+    if differ:
+        print(
+            f"{', '.join(differ)}: not as the outputs in {arguments.out}: run "
+            "python reproduce/readme.py",
+            file=sys.stderr,
+        )
+        sys.exit(1)
+    print(f"{names}: agrees with the outputs in {arguments.out}")
 
 
-def renewed(text: str, folder: Path, name: str) -> str:
-    """Return the README with its blocks made again.
+def renewed(text: str, folder: Path, name: str, blocks: Sequence[str] = BLOCKS) -> str:
+    """Return a document with its blocks made again.
 
     Parameters
     ----------
     text : str
-        The README.
+        The document.
     folder : Path
         Outputs of the exhibits.
     name : str
-        Of the README, for the message.
+        Of the document, for the message.
+    blocks : sequence of str
+        Its blocks.
 
     Raises
     ------
     RecordError
         If the marks are not there, each once and in order, or without outputs.
     """
+    from reproduce.parts import long_scan_report
     from reproduce.reporting import costs, gather, reliability, summary
 
     if not folder.is_dir():
@@ -76,8 +92,9 @@ def renewed(text: str, folder: Path, name: str) -> str:
         "results": summary.markdown,
         "costs": costs.markdown,
         "reliability": lambda found: reliability.markdown(found.folder),
+        "long scan": lambda found: long_scan_report.summary(found.folder),
     }
-    for block in BLOCKS:
+    for block in blocks:
         text = _replaced(text, block, makers[block](report), name)
     return text
 

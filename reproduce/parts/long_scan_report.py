@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -106,6 +107,39 @@ def needs(rows: Rows) -> dict[str, Any]:
             "workers_at_the_end": stitch_per_s / (two / 2),
         }
     return found
+
+
+def summary(folder: Path) -> str:
+    """Return rates and needs for `docs/cluster.md`, from ``long_scan.json`` in a folder."""
+    try:
+        record = json.loads((folder / "long_scan.json").read_text(encoding="utf-8"))
+        rows = {row["row"]: row for row in record["rows"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        rows = {}
+    found = needs(rows)
+    if not found:
+        return "Not measured yet: `python reproduce/long_scan.py`."
+    whole = rows["whole"]
+    (call,) = whole["calls"]
+    rates = ", ".join(
+        f"{name} {_number(_steady(rows[f'{name}-1']))} with one worker and "
+        f"{_number(_steady(rows[f'{name}-2']))} with two"
+        for name in found["networks"]
+    )
+    peak_mib = max(whole["worker_peaks_mib"])
+    return "\n".join(
+        [
+            f"Measured on {', '.join(_distinct(rows, 'device'))}, workers of one thread each, "
+            f"patterns of 32 x 32 px a second: {rates}. {whole['patterns']:,} patterns with "
+            f"{whole['workers']} workers and {whole['network']} took {call['seconds']:,.0f} s, "
+            f"{call['stitch_seconds']:.0f} s of them stitching; at most {peak_mib:,.0f} MiB a "
+            f"worker and {whole['client_peak_mib']:,.0f} MiB in the client.",
+            "",
+            f"A detector of {DETECTOR_HZ / 1000:g} kHz:",
+            "",
+            *needs_lines(found),
+        ]
+    )
 
 
 def body(rows: Rows, found: Mapping[str, Any]) -> str:
