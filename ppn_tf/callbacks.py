@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import signal
+import threading
 import time
+from collections.abc import Iterator
+from types import FrameType
 from typing import Any
 
 import keras
@@ -116,6 +121,41 @@ class ResumablePlateau(keras.callbacks.ReduceLROnPlateau):
             self.wait = self._restored["wait"]
             self.cooldown_counter = self._restored["cooldown_counter"]
             self._restored = None
+
+
+class StopOnInterrupt(keras.callbacks.Callback):
+    """Stop at the next batch where Ctrl-C was lost on its way.
+
+    Python drops what is raised in a destructor or in a callback of the garbage collector, such
+    as that of JAX, and a ``KeyboardInterrupt`` with it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._asked = False
+
+    @contextlib.contextmanager
+    def listening(self) -> Iterator[None]:
+        """Take note of Ctrl-C, unless the program handles it in a way of its own."""
+        before = signal.getsignal(signal.SIGINT)
+        main = threading.current_thread() is threading.main_thread()
+        if before is not signal.default_int_handler or not main:
+            yield
+            return
+        signal.signal(signal.SIGINT, self._interrupt)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+    def _interrupt(self, number: int, frame: FrameType | None) -> None:
+        self._asked = True
+        signal.default_int_handler(number, frame)
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        """Raise what was lost."""
+        if self._asked:
+            raise KeyboardInterrupt
 
 
 class StopOnNaN(keras.callbacks.Callback):

@@ -13,7 +13,13 @@ import keras
 import numpy as np
 
 from ppn_tf import losses, parallel, tracing
-from ppn_tf.callbacks import ProgressBar, ResourceMonitor, ResumablePlateau, StopOnNaN
+from ppn_tf.callbacks import (
+    ProgressBar,
+    ResourceMonitor,
+    ResumablePlateau,
+    StopOnInterrupt,
+    StopOnNaN,
+)
 from ppn_tf.checkpoint import Checkpoint, read_checkpoint
 from ppn_tf.data.dataset import Dataset
 from ppn_tf.errors import DataError, OptionError
@@ -235,11 +241,13 @@ def train(
         )
         first = _true_losses(training, validation, config, sharing)
         last = _writers(checkpoint, tensorboard, plateau, monitor)
-        callbacks = [*first, StopOnNaN(), plateau, monitor, *last]
+        interrupt = StopOnInterrupt()
+        callbacks = [*first, interrupt, StopOnNaN(), plateau, monitor, *last]
         if label is not None:
             bar = ProgressBar(label, config.epochs, len(batches), epoch)
             callbacks.append(bar)
             stack.callback(bar.close)
+        stack.enter_context(interrupt.listening())
         stack.enter_context(tracing.graphs_released())
         _fit(model, batches, validation, config, callbacks, epoch, sharing)
     return monitor.epochs

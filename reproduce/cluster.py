@@ -135,7 +135,7 @@ def _make_here(work: Mapping[str, Any], folder: Path) -> None:
     if Path(work["cwd"]).is_dir():
         # where networks of --add-model may lie
         os.chdir(work["cwd"])
-    set_threads(work["threads"])
+    set_threads(1 if work["deterministic"] else work["threads"])
     device_name = select_device(work["device"], work["devices"])
     shared = Path(work["runs"], work["mark"]).exists()
     store = RunStore(

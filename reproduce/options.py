@@ -110,7 +110,9 @@ def parser(description: str) -> argparse.ArgumentParser:
         help="GPUs that share every training, from that of --gpu on; virtual ones on a CPU",
     )
     new.add_argument(
-        "--deterministic", action="store_true", help="deterministic kernels: slower, repeatable"
+        "--deterministic",
+        action="store_true",
+        help="deterministic kernels, one thread for each run: slower, repeatable",
     )
     new.add_argument(
         "--tensorboard", action="store_true", help="write TensorBoard logs beside the records"
@@ -145,7 +147,7 @@ def prepare(arguments: argparse.Namespace) -> Session:
     if arguments.scheduler and arguments.jobs > 1:
         raise OptionError("--jobs is for this machine: with --scheduler, start more workers")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    from ppn_tf.devices import select_device
+    from ppn_tf.devices import select_device, set_threads
 
     object_name = _object_name()
     out = arguments.out
@@ -154,6 +156,8 @@ def prepare(arguments: argparse.Namespace) -> Session:
         out = out / "stand-in"
     if arguments.profile != "paper":
         out = out / arguments.profile
+    if arguments.jobs == 1 and not arguments.scheduler:
+        set_threads(threads_per_run(1, arguments.deterministic), 0)
     # with a scheduler they are the workers'
     here = 1 if arguments.scheduler else arguments.devices
     device_name = select_device(arguments.gpu, here)
@@ -175,6 +179,21 @@ def prepare(arguments: argparse.Namespace) -> Session:
         arguments.scheduler,
         arguments.devices,
     )
+
+
+def threads_per_run(jobs: int, deterministic: bool) -> int | None:
+    """Return how many threads each run on this machine has, None for the backend's choice.
+
+    Parameters
+    ----------
+    jobs : int
+        Runs side by side.
+    deterministic : bool
+        One thread: a sum that threads share has other last digits for another number of them.
+    """
+    if deterministic:
+        return 1
+    return None if jobs == 1 else max(1, (os.cpu_count() or 1) // jobs)
 
 
 def _object_name() -> str:

@@ -14,7 +14,7 @@ from typing import Any
 from tqdm import tqdm
 
 from reproduce import schedule
-from reproduce.options import Session
+from reproduce.options import Session, threads_per_run
 from reproduce.specification import RunSpec
 
 
@@ -59,7 +59,7 @@ def _in_turn(
 def _side_by_side(
     specs: Sequence[RunSpec], session: Session
 ) -> Iterator[tuple[RunSpec, Exception | None]]:
-    threads = max(1, (os.cpu_count() or 1) // session.jobs)
+    threads = threads_per_run(session.jobs, session.deterministic)
     # spawn: a forked TensorFlow hangs
     context = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(
@@ -83,7 +83,7 @@ def _side_by_side(
             raise
 
 
-def _begin(begun: Any, threads: int) -> None:
+def _begin(begun: Any, threads: int | None) -> None:
     """Prepare a worker: its end, and the processors that are its own."""
     from ppn_tf.devices import set_threads
 

@@ -137,8 +137,8 @@ def test_a_killed_worker_and_a_killed_scheduler_lose_nothing(losses, tmp_path):
 
     thread = threading.Thread(target=collect)
     thread.start()
-    begun = until(lambda: list(tmp_path.glob("*.begun")))
-    killed = int(begun[0].read_text())
+    # a file is there before its text is
+    killed = int(until(lambda: "".join(p.read_text() for p in list(tmp_path.glob("*.begun"))[:1])))
     losses.kill(next(worker for worker in workers if worker.pid == killed))
     until(lambda: list(tmp_path.glob("*.done")))
     losses.kill(losses.scheduler)

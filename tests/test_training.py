@@ -2,6 +2,7 @@
 
 import gc
 import math
+import signal
 import weakref
 
 import numpy as np
@@ -316,6 +317,43 @@ def test_infinite_loss_is_refused_too():
     stop.on_train_batch_end(0, {"loss": 1.0})
     with pytest.raises(TrainingError, match="the loss became inf in epoch 5, batch 8"):
         stop.on_train_batch_end(7, {"loss": math.inf})
+
+
+class Swallower:
+    """Python drops what is raised in its destructor."""
+
+    def __del__(self):
+        signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_swallowed_interrupt_stops_the_training():
+    class Once(keras.callbacks.Callback):
+        batches = 0
+
+        def on_train_batch_begin(self, batch, logs=None):
+            self.batches += 1
+            if self.batches == 2:
+                Swallower()
+
+    once = Once()
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(training, "_writers", lambda *_: [once])
+        run(tiny())
+    assert once.batches == 2
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_handler_of_the_program_is_left_alone():
+    seen = []
+    before = signal.signal(signal.SIGINT, lambda *_: seen.append(1))
+    try:
+        with callbacks.StopOnInterrupt().listening():
+            signal.raise_signal(signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert seen == [1]
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ import numpy as np
 import psutil
 import test_runs
 
-from ppn_tf import data, files, inference, models, training
+from ppn_tf import data, devices, files, inference, models, training
 from ppn_tf.errors import PpnError
 from ppn_tf.training import TrainingConfig
 from reproduce import (
@@ -181,6 +181,9 @@ def side_by_side(say, folder, count):
     multiprocessing.get_context = lambda _method: MULTIPROCESSING("fork")
     specs = [dataclasses.replace(SPEC, seed=seed) for seed in range(3)]
     session = session_in(folder, jobs=count)
+    if count == 1:
+        # as the scripts do where they read their options
+        devices.set_threads(options.threads_per_run(count, session.deterministic), 0)
     failed = [str(error) for _, error in trainings.outcomes(specs, session) if error]
     store = runs.RunStore(Path(folder) / "runs")
     records = [store.find(spec) for spec in specs]
