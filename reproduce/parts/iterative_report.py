@@ -135,8 +135,12 @@ class _Judge:
         ]
 
     def ratios(self) -> list[Cell]:
-        """Speed and acquisition ratios."""
+        """Speed ratios, judged on a GPU alone, and acquisition ratios."""
         made = []
+        # a CPU runs a network and a loop over patterns at other relative speeds than a GPU
+        other = None
+        if self.device.startswith("CPU"):
+            other = f"a ratio on another kind of device ({self.device}; the paper: Tesla T4)"
         for percent in (30, 60):
             for engine, name in ENGINES.items():
                 for model in self.found.networks or ("ppn",):
@@ -149,6 +153,7 @@ class _Judge:
                             series,
                             how,
                             exact=True,
+                            cannot=other,
                         )
                     )
         for method, value, how in acquisition(self.found):
@@ -157,7 +162,8 @@ class _Judge:
         best = self._ratio(0.30, "python_s", "ppn") if self.found.networks else None
         combined = best and Series((49 * best.mean,))
         how = "49 times the ratio of the Python loop to ppn at 30 %; two ratios of different things"
-        return [*made, self.cell("combined_efficiency", "ppn", combined, how, exact=True)]
+        product = self.cell("combined_efficiency", "ppn", combined, how, exact=True, cannot=other)
+        return [*made, product]
 
     def _ratio(self, overlap: float, engine: str, model: str) -> Series | None:
         if overlap not in self.found.epie or model not in self.found.networks:
