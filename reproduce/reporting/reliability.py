@@ -29,7 +29,8 @@ def markdown(folder: Path) -> str:
     head = [["tried", "how often", "what came of it"], ["---"] * 3]
     lines = [*(f"| {' | '.join(row)} |" for row in [*head, *rows]), ""]
     lines.append(
-        f"Made by the tests (commit {made.get('commit') or 'unknown'}, {made.get('device', '')}, "
+        f"Made by the tests (commit {', '.join(made.get('commits', ['unknown']))}, "
+        f"{made.get('device', '')}, "
         + ", ".join(f"{name} {version}" for name, version in made.get("versions", {}).items())
         + ")."
     )
