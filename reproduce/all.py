@@ -283,9 +283,9 @@ def touched(here: Contexts, spec: RunSpec) -> list[str]:
 
 
 def wanted(name: str, session: Session, asked: bool) -> bool:
-    """Tell whether to measure: when asked, else once, and not where nothing is trained."""
+    """Tell whether to measure: when asked, else once, in the paper profile that trains."""
     there = (session.out / f"{name}.json").exists()
-    return asked or (session.train and session.profile != "smoke" and not there)
+    return asked or (session.train and session.profile == "paper" and not there)
 
 
 def measure(name: str, session: Session, journal: Journal) -> None:

@@ -257,10 +257,12 @@ def test_nothing_is_trained_or_measured_where_that_is_not_asked(world, monkeypat
     assert calls == [["--gpu", "cpu", "--out", str(world)]]
 
 
-def test_speed_is_measured_once_and_not_in_smoke(world):
+def test_speed_is_measured_once_in_the_paper_profile_alone(world):
     session = everything.prepare(everything.options().parse_args([]))
     paper = dataclasses.replace(session, profile="paper")
     assert not everything.wanted("speed", session, asked=False)
+    quick = dataclasses.replace(session, profile="quick")
+    assert not everything.wanted("speed", quick, asked=False)
     assert everything.wanted("speed", session, asked=True)
     assert everything.wanted("speed", paper, asked=False)
     (world / "speed.json").write_text("{}")

@@ -50,6 +50,8 @@ def test_ratios_are_against_the_better_plain_row():
     other = by_name | {"ppn-plain-graph": by_name["ppn-plain-graph"] | {"device": "GPU"}}
     assert speed_report.ratio(other, "ppn")["train_step_s"] == 6.0
     assert speed_report.ratio(other, "ppn", "plain-graph") is None
+    nothing = by_name | {"ppn-block": by_name["ppn-block"] | {"peak_above_start_mib": 0.0}}
+    assert "peak_above_start_mib" not in speed_report.ratio(nothing, "ppn")
 
 
 def test_outputs(tmp_path):
@@ -119,7 +121,7 @@ def test_unknown_row(tmp_path):
 
 def test_the_layer_alone_tells_the_memory_of_a_batch(monkeypatch):
     peaks = iter([100.0, 160.0])
-    monkeypatch.setattr(speed_rows, "peak_mib", lambda: next(peaks))
+    monkeypatch.setattr(speed_rows.devices, "peak_rss_mib", lambda: next(peaks))
     monkeypatch.setattr(speed_rows, "median_s", lambda work: speed_rows.timed(work)[0])
     row = speed_rows.Row(speed_rows.LAYER, "block", side_px=8, batch=2, infer=False)
     found = speed_rows.network(row)

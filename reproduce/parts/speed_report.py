@@ -97,7 +97,8 @@ def ratio(rows: Rows, name: str, form: str = "") -> dict[str, float] | None:
     return {
         key: round(min(row[key] for row in plain) / rows[block][key], 2)
         for key in NUMBERS
-        if all(key in row for row in (rows[block], *plain))
+        # no memory above that at the start has no ratio
+        if all(row.get(key) for row in (rows[block], *plain))
     }
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from ppn_tf import devices
 from reproduce.parts import beside_ptychi
 
 #: Raised by hand when rows measure something else: older ones are then measured again.
@@ -108,11 +108,9 @@ def measure(name: str, gpu: str, ptychi_python: str = sys.executable) -> dict[st
     ptychi_python : str
         An interpreter that has pty-chi, for the rows that are measured beside it.
     """
-    from ppn_tf.devices import select_device, versions
-
     row = ROWS[name]
-    device = select_device(gpu)
-    before = peak_mib()
+    device = devices.select_device(gpu)
+    before = devices.peak_rss_mib()
     if row.work in beside_ptychi.SCANS:
         scan = epie_scan(*beside_ptychi.SCANS[row.work])
         where = "cpu" if device.startswith("CPU") else "gpu"
@@ -124,11 +122,11 @@ def measure(name: str, gpu: str, ptychi_python: str = sys.executable) -> dict[st
         "version": ROWS_VERSION,
         **dataclasses.asdict(row),
         **found,
-        "peak_mib": round(peak_mib(), 1),
-        "peak_above_start_mib": round(peak_mib() - before, 1),
+        "peak_mib": round(devices.peak_rss_mib(), 1),
+        "peak_above_start_mib": round(devices.peak_rss_mib() - before, 1),
         "device": device,
         "load_average": os.getloadavg()[0],
-        "versions": versions(),
+        "versions": devices.versions(),
     }
 
 
@@ -147,7 +145,7 @@ def network(row: Row) -> dict[str, Any]:
     if row.model == LAYER:
         # what compiling takes is there already: the rest is what the attention of a batch needs
         model.train_on_batch(x[:1], x[:1])
-        after_one = peak_mib()
+        after_one = devices.peak_rss_mib()
     if row.infer:
         patterns = rng.random((STREAM_PATTERNS, row.side_px, row.side_px), dtype=np.float32)
         first, _ = timed(
@@ -162,7 +160,7 @@ def network(row: Row) -> dict[str, Any]:
         found["train_first_s"] = round(timed(lambda: model.train_on_batch(x, targets))[0], 3)
         found["train_step_s"] = median_s(lambda: model.train_on_batch(x, targets))
     if row.model == LAYER:
-        found["peak_above_one_mib"] = round(peak_mib() - after_one, 1)
+        found["peak_above_one_mib"] = round(devices.peak_rss_mib() - after_one, 1)
     return found
 
 
@@ -356,8 +354,3 @@ def median_s(work: Callable[[], Any]) -> float:
     while len(seconds) < least or (sum(seconds) < REPEAT_S and len(seconds) < 9):
         seconds.append(timed(work)[0])
     return round(statistics.median(seconds), 5)
-
-
-def peak_mib() -> float:
-    """Return the peak resident memory of this process."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
