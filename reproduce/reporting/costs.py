@@ -74,7 +74,10 @@ def _memory_and_disk(folder: Path) -> str:
 
 def _specs(name: str) -> Mapping[str, RunSpec]:
     """Return the trainings of an exhibit by hash."""
-    found = importlib.import_module(f"reproduce.{name}").EXHIBIT
+    found = getattr(importlib.import_module(f"reproduce.{name}"), "EXHIBIT", None)
+    if found is None:
+        # a script that measures and trains nothing
+        return {}
     grid = found.grid(experiments.PROFILES["paper"], OBJECT, None)
     specs = (spec for runs in grid.values() for spec in runs)
     return {spec.hash: spec for spec in specs if spec.trivial is None}
