@@ -76,11 +76,14 @@ def _worth(worth: Sequence[Mapping[str, Any]], record: Mapping[str, Any]) -> str
         for leak, one in by_leak.items()
     )
     settings = record["settings"]
+    away = [one for one in worth if one["leak_alone"]["ci95"][0] * one["leak_alone"]["ci95"][1] > 0]
     return (
         f" To tell them apart, {settings['model']} is trained on {settings['patches']} patches "
-        "with the leak and without it, and tested where pixels are shared and where none are. "
+        f"for {settings['epochs']} epochs, with the leak and without it, "
+        "and tested where pixels are shared and where none are. "
         f"Amplitude PSNR, mean and 95 % interval over {worth[0]['leak_alone']['n']} paired "
-        f"seeds: {told}. The second table has all metrics. {how(record)}"
+        f"seeds: {told}. The second table has all metrics: of its {len(worth)} intervals of a leak "
+        f"alone, {len(away)} exclude 0. {how(record)}"
     )
 
 

@@ -20,9 +20,9 @@ NAME = "noise"
 #: Trained networks of Table I's noise-free half whose test alone is made noisy.
 TRAINED = ("ppn", "ptychonn", "ptynet")
 DOSES = ("low-dose", "reference", "high-dose")
-SEEDS = 2
+SEEDS = 3
 PATCHES = 960
-EPOCHS = 6
+EPOCHS = 20
 BATCH = 32
 TESTED = 128
 SHORT = "ptynet"

@@ -22,9 +22,9 @@ from reproduce.parts.audit_records import Plan
 
 NAME = "leaks"
 MODEL = "ptynet"
-SEEDS = 3
+SEEDS = 5
 PATCHES = 960
-EPOCHS = 6
+EPOCHS = 30
 BATCH = 32
 TESTED = 320
 

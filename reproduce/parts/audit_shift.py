@@ -16,10 +16,10 @@ from reproduce.parts import audit_pilot, audit_short
 from reproduce.parts.audit_records import Plan
 
 NAME = "shift"
-SHIFTS_PX = (0, 1, 2)
+SHIFTS_PX = (0, 1, 2, 3)
 SEEDS = 2
 PATCHES = 160
-EPOCHS = 3
+EPOCHS = 9
 BATCH = 8
 TESTED = 64
 SIDE_PX = 32
