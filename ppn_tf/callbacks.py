@@ -134,17 +134,19 @@ class StopOnInterrupt(keras.callbacks.Callback):
         super().__init__()
         self._asked = False
 
+    @classmethod
     @contextlib.contextmanager
-    def listening(self) -> Iterator[None]:
-        """Take note of Ctrl-C, unless the program handles it in a way of its own."""
+    def listening(cls) -> Iterator[StopOnInterrupt]:
+        """Give a callback that hears of Ctrl-C, unless the program handles that in its own way."""
+        callback = cls()
         before = signal.getsignal(signal.SIGINT)
         main = threading.current_thread() is threading.main_thread()
         if before is not signal.default_int_handler or not main:
-            yield
+            yield callback
             return
-        signal.signal(signal.SIGINT, self._interrupt)
+        signal.signal(signal.SIGINT, callback._interrupt)
         try:
-            yield
+            yield callback
         finally:
             signal.signal(signal.SIGINT, before)
 

@@ -7,14 +7,18 @@ code, links out of the weights, and sizes that are declared.
 
 from __future__ import annotations
 
+import contextlib
+import inspect
 import io
 import json
 import math
 import random
+import tempfile
 import threading
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from ppn_tf.errors import DataError, PpnError
@@ -66,6 +70,19 @@ REFUSED = frozenset(
 #: Keys whose values are shapes.
 _SHAPES = frozenset({"batch_input_shape", "batch_shape", "input_shape", "shape", "target_shape"})
 _DEPTH = 64
+#: What configurations have of newer Keras only, and the value that says nothing.
+_NEWER: Mapping[str, Any] = MappingProxyType(
+    {
+        "quantization_config": None,
+        "input_axes": None,
+        "output_axes": None,
+        "use_gate": False,
+        "sliding_window": None,
+        "renorm": False,
+        "renorm_clipping": None,
+        "renorm_momentum": 0.99,
+    }
+)
 
 
 def load(path: Path | str, *, limit_bytes: int = LIMIT_BYTES) -> keras.Model:
@@ -88,8 +105,9 @@ def load(path: Path | str, *, limit_bytes: int = LIMIT_BYTES) -> keras.Model:
     path = Path(path)
     check(path, limit_bytes=limit_bytes)
     try:
-        _check_build(path, limit_bytes)
-        return keras.saving.load_model(path, compile=False, safe_mode=True)
+        with _for_this_keras(path) as readable:
+            _check_build(readable, limit_bytes)
+            return keras.saving.load_model(readable, compile=False, safe_mode=True)
     except PpnError:
         raise
     # Keras lets out whatever json, h5py, the backend and the layers raise
@@ -98,6 +116,45 @@ def load(path: Path | str, *, limit_bytes: int = LIMIT_BYTES) -> keras.Model:
             f"{path}: Keras cannot load it in safe mode ({type(error).__name__}: "
             f"{' '.join(str(error).split())[:300]})"
         ) from error
+
+
+@contextlib.contextmanager
+def _for_this_keras(path: Path) -> Iterator[Path]:
+    """Give the file, without entries of a newer Keras that say nothing and this one refuses."""
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in MEMBERS}
+    config = json.loads(members[CONFIG])
+    empty = [
+        (item, key)
+        for item in _mappings(path, config, 0)
+        for key, nothing in _NEWER.items()
+        if item.get(key, path) == nothing
+    ]
+    if not empty or _knows_newer():
+        yield path
+        return
+    for item, key in empty:
+        del item[key]
+    members[CONFIG] = json.dumps(config).encode()
+    with tempfile.TemporaryDirectory() as folder:
+        older = Path(folder) / path.name
+        with zipfile.ZipFile(older, "w") as archive:
+            for name, content in members.items():
+                archive.writestr(name, content)
+        yield older
+
+
+def _knows_newer() -> bool:
+    import keras
+
+    made = (
+        keras.layers.BatchNormalization,
+        keras.layers.Dense,
+        keras.layers.MultiHeadAttention,
+        keras.initializers.GlorotUniform,
+    )
+    known = {name for one in made for name in inspect.signature(one.__init__).parameters}
+    return known.issuperset(_NEWER)
 
 
 def check(path: Path | str, *, limit_bytes: int = LIMIT_BYTES) -> None:

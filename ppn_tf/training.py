@@ -236,19 +236,15 @@ def train(
         model = stack.enter_context(parallel.shared(model, devices))
         _compile(model, config, devices)
         epoch = _resume(model, checkpoint, plateau, monitor)
-        batches = stack.enter_context(
-            contextlib.closing(Batches(training, config.batch_size, seed, epoch, sharing))
-        )
+        batches = Batches(training, config.batch_size, seed, epoch, sharing)
+        stack.callback(batches.close)
         first = _true_losses(training, validation, config, sharing)
         last = _writers(checkpoint, tensorboard, plateau, monitor)
-        interrupt = StopOnInterrupt()
+        interrupt = stack.enter_context(StopOnInterrupt.listening())
         callbacks = [*first, interrupt, StopOnNaN(), plateau, monitor, *last]
         if label is not None:
             bar = ProgressBar(label, config.epochs, len(batches), epoch)
-            callbacks.append(bar)
-            stack.callback(bar.close)
-        stack.enter_context(interrupt.listening())
-        stack.enter_context(tracing.graphs_released())
+            callbacks.append(stack.enter_context(contextlib.closing(bar)))
         _fit(model, batches, validation, config, callbacks, epoch, sharing)
     return monitor.epochs
 
@@ -319,16 +315,17 @@ def _fit(
 ) -> None:
     if epoch >= config.epochs:
         return
-    model.fit(
-        batches,
-        **_validation(validation, config.batch_size, sharing),
-        initial_epoch=epoch,
-        epochs=config.epochs,
-        callbacks=callbacks,
-        # the default reorders the batches by a global random state
-        shuffle=False,
-        verbose=0,
-    )
+    with tracing.graphs_released():
+        model.fit(
+            batches,
+            **_validation(validation, config.batch_size, sharing),
+            initial_epoch=epoch,
+            epochs=config.epochs,
+            callbacks=callbacks,
+            # the default reorders the batches by a global random state
+            shuffle=False,
+            verbose=0,
+        )
 
 
 class _InTurn(Batches):

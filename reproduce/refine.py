@@ -82,9 +82,9 @@ def measured(here: Context) -> dict[tuple[str, str, float], dict[str, Any]]:
             )
         path = weights_of[wanted.start][1]
         if path is not None and path not in networks:
-            import keras
+            from ppn_tf import kerasfile
 
-            networks[path] = keras.saving.load_model(path, safe_mode=True)
+            networks[path] = kerasfile.load(path)
         scan, key = scans[wanted.overlap], (wanted.start, wanted.overlap)
         if key not in fields:
             fields[key] = refining.start_field(scan, networks.get(path), wanted.start)

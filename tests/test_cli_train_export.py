@@ -220,7 +220,8 @@ def test_export_refuses(network, tmp_path, capsys, monkeypatch):
         capsys, "export", network, "-o", tmp_path / "a.onnx"
     )
     inputs = keras.Input((8, 8, 1))
-    plain = keras.Model(inputs, {"amplitude": inputs, "phase": inputs})
+    outputs = keras.layers.Identity()(inputs)
+    plain = keras.Model(inputs, {"amplitude": outputs, "phase": outputs})
     with pytest.raises(OptionError, match="holds no physical scaling"):
         exporting.export(plain, tmp_path / "a")
     monkeypatch.setattr(exporting.keras.backend, "backend", lambda: "jax")

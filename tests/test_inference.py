@@ -106,10 +106,10 @@ def test_a_wrong_value_is_named_by_its_place_in_the_file(model):
 
 def test_a_trained_network_with_either_attention():
     """A file written before the block-wise form was made again: same patches."""
-    from ppn_tf import exporting, models
+    from ppn_tf import exporting, kerasfile, models
 
     path = Path(models.__file__).parent / "weights" / "ppn-ltem.keras"
-    trained = keras.saving.load_model(path, safe_mode=True)
+    trained = kerasfile.load(path)
     plain = models.create(
         "ppn",
         trained.input_shape[1:],

@@ -8,10 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 
-from ppn_tf import data
+from ppn_tf import data, kerasfile
 from ppn_tf.data.dataset import Dataset
 from reproduce.parts import audit_fields, audit_pilot, audit_short
 from reproduce.parts.audit_records import Plan
@@ -68,7 +67,7 @@ def plan(
 
     def trained(model: str) -> dict[str, Any]:
         file = audit_fields.weights(folder, model, {}, object_name)
-        network = keras.saving.load_model(file, safe_mode=True)
+        network = kerasfile.load(file)
         scaling = audit_short.sound(dataset)
         found = {}
         for dose in (None, *DOSES):

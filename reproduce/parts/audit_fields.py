@@ -12,7 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from ppn_tf import data, models, training
+from ppn_tf import data, kerasfile, models, training
 from ppn_tf.data.dataset import Dataset
 from ppn_tf.errors import DataError
 from reproduce import experiments, runs
@@ -220,7 +220,7 @@ def plan(object_name: str, dataset: Dataset, seeds: int = 1, folder: Path | None
         }
         file = weights(folder, model, options, object_name)
         if file is not None:
-            trained = keras.saving.load_model(file, safe_mode=True)
+            trained = kerasfile.load(file)
             network.set_weights(trained.get_weights())
             map_ = sensitivity(network, patterns)
             found |= {

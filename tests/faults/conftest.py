@@ -1,5 +1,6 @@
 """Fixtures of the fault tests: figures of what was tried, and children that can be killed."""
 
+import contextlib
 import json
 import os
 import queue
@@ -130,8 +131,10 @@ class Child:
 
     def send(self, number=signal.SIGKILL):
         """Send a signal, unless the child has ended."""
+        # it may have ended and not have said so yet
         if self.code is None:
-            os.kill(self.pid, number)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
 
     @property
     def stderr(self):
