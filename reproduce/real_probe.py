@@ -35,7 +35,7 @@ def settings(profile: str) -> Any:
     return {
         "smoke": Settings(2, 2, 64, (("ptynet", 1),), 1),
         "quick": Settings(20, 30, 1024, (("ptynet", 5),), 10),
-        "paper": Settings(50, 200, 4096, (("ptychonn", 5), ("ptynet", 8)), 20),
+        "paper": Settings(50, 200, 8192, (("ptychonn", 20), ("ptynet", 40)), 20),
     }[profile]
 
 
