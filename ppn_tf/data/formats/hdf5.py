@@ -12,6 +12,7 @@ from typing import Any, BinaryIO, Final
 import h5py
 import numpy as np
 
+from ppn_tf.data.formats import heaps
 from ppn_tf.data.formats.memory import FILTERS, Budget
 from ppn_tf.errors import DataError, PpnError
 
@@ -42,12 +43,14 @@ def opened(path: Path) -> Iterator[h5py.File]:
     Raises
     ------
     DataError
-        If it does not exist or is no HDF5 file, or a value in it cannot be read.
+        If it does not exist or is no HDF5 file, has a heap that the library would never
+        leave, or a value in it cannot be read.
     """
     if not path.is_file():
         raise DataError(f"{path} does not exist: check the path")
     try:
         with h5py.File(path, "r") as file:
+            heaps.check(path, file.id.get_create_plist().get_sizes()[1])
             yield file
     except PpnError:
         raise
