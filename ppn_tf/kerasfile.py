@@ -328,6 +328,8 @@ def _weigh(path: Path, found: list[int | Exception]) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             config = json.loads(archive.read(CONFIG))
+        # the optimiser of a compiled network would make its variables here; it is not loaded
+        config.pop("compile_config", None)
         with keras.StatelessScope(initialize_variables=False):
             model = keras.saving.deserialize_keras_object(config, safe_mode=True)
             if not isinstance(model, keras.Model):

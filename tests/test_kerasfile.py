@@ -47,3 +47,15 @@ def test_an_older_keras_loads_what_a_newer_one_wrote(newer, monkeypatch):
     x = np.ones((1, 4), "float32")
     np.testing.assert_array_equal(np.asarray(kerasfile.load(path)(x)), np.asarray(model(x)))
     assert seen == [("network.keras", False, False)]
+
+
+def test_a_network_saved_with_its_optimizer_is_loaded_bare(newer, tmp_path):
+    _, model = newer
+    model.compile("adam", loss="mse")
+    x = np.ones((2, 4), "float32")
+    model.train_on_batch(x, np.zeros((2, 2)))
+    path = tmp_path / "trained.keras"
+    model.save(path)
+    loaded = kerasfile.load(path)
+    assert getattr(loaded, "optimizer", None) is None
+    np.testing.assert_array_equal(np.asarray(loaded(x)), np.asarray(model(x)))
