@@ -71,7 +71,12 @@ def test_inspect_names_the_flags_that_are_missing(tmp_path, capsys):
         file["/entry_1/instrument_1/source_1/energy"] = 1.6e-15
     values = answer(capsys, "inspect", path, "--picture", tmp_path / "raw.png")
     assert (values["format"], values["scan"]) == ("cxi", None)
-    for flag in ("zero_frequency", "position_frame", "position_axes", "--flag NAME=VALUE"):
+    for flag in (
+        "zero_frequency",
+        "position_frame",
+        "position_axes",
+        "--flag position_frame=VALUE",
+    ):
         assert flag in values["open"]
     roles = {row["name"]: row["role"] for row in values["tree"]}
     assert roles["/entry_1/data_1/data"] == "patterns"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -74,9 +75,10 @@ def read_scan(arguments: argparse.Namespace, name: str = "scan") -> Scan:
         return formats.read(getattr(arguments, name), **given)
     except OptionError as error:
         # the readers name keywords of Python
+        named = re.search(r"so pass: (\w+) ", str(error))
         raise OptionError(
-            f"{error}. On the command line: --flag NAME=VALUE, for example --flag "
-            "zero_frequency=centre; energy, distance and pixel sizes have options of their own"
+            f"{error}. On the command line: --flag {named[1] if named else 'NAME'}=VALUE, once for "
+            "each name; energy, distance and pixel sizes have options of their own"
         ) from error
 
 
