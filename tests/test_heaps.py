@@ -58,3 +58,24 @@ def test_the_signature_alone_is_no_heap(tmp_path):
     path = tmp_path / "any"
     path.write_bytes(b"GCOL" * 9 + b"GCOL\x01\x00\x00\x00")
     heaps.check(path, 8)
+
+
+def test_a_text_that_declares_more_than_it_holds_is_not_given_the_room(path):
+    with h5py.File(path) as file:
+        at = file["name"].id.get_offset()
+        assert heaps.longest(file["name"]) == len(TEXT)
+    content = bytearray(path.read_bytes())
+    content[at : at + 4] = (3 << 28).to_bytes(4, "little")
+    path.write_bytes(content)
+    with (
+        pytest.raises(DataError, match="key '/name': expected a short text, received one of 8053"),
+        hdf5.opened(path) as file,
+    ):
+        hdf5.small(file["name"])
+
+
+def test_numbers_have_no_length(tmp_path):
+    with h5py.File(tmp_path / "numbers.h5", "w") as file:
+        file["one"] = 1.5
+        assert heaps.longest(file["one"]) == 0
+        assert hdf5.small(file["one"]) == 1.5

@@ -172,6 +172,12 @@ def small(node: h5py.Dataset) -> Any:
         raise DataError(f"{node.file.filename}: key {node.name!r}: {node.dtype} is not read")
     _check_filters(node, FILTERS)
     _check_chunks(node, Budget(1.0))
+    longest = heaps.longest(node)
+    if longest > _SMALL:
+        raise DataError(
+            f"{node.file.filename}: key {node.name!r}: expected a short text, received one of "
+            f"{longest} bytes"
+        )
     return node[()]
 
 

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+import h5py
+
 from ppn_tf.errors import DataError
 
 #: Larger files are not searched: they would be read as a whole, only to be opened [bytes].
@@ -52,6 +54,30 @@ def check(path: Path, length_bytes: int) -> None:
                     "library would never leave: the file is damaged"
                 )
             start = content.find(_SIGNATURE, start + 1)
+
+
+def longest(node: h5py.Dataset) -> int:
+    """Return the length that the longest text of a small dataset declares [bytes].
+
+    The library makes room for it before it looks whether the text is there.
+
+    Parameters
+    ----------
+    node : h5py.Dataset
+        Of texts of variable length; others, and those that do not lie in one piece in the
+        file, give 0.
+    """
+    at = node.id.get_offset()
+    if node.dtype.kind != "O" or at is None or node.size is None:
+        return 0
+    address_bytes = node.file.id.get_create_plist().get_sizes()[0]
+    # each has its length, the address of its heap, and its number there
+    each = 4 + address_bytes + 4
+    with Path(node.file.filename).open("rb") as stream:
+        stream.seek(at)
+        held = stream.read(each * node.size)
+    return max((int.from_bytes(held[i : i + 4], "little") for i in range(0, len(held), each)),
+               default=0)  # fmt: skip
 
 
 def _steps(content: mmap.mmap, start: int, length_bytes: int) -> Iterator[int]:
