@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import signal
 import threading
 import time
@@ -124,10 +125,11 @@ class ResumablePlateau(keras.callbacks.ReduceLROnPlateau):
 
 
 class StopOnInterrupt(keras.callbacks.Callback):
-    """Stop at the next batch where Ctrl-C was lost on its way.
+    """Stop at the end of the batch in which Ctrl-C came; a second one stops at once.
 
-    Python drops what is raised in a destructor or in a callback of the garbage collector, such
-    as that of JAX, and a ``KeyboardInterrupt`` with it.
+    Raised in the midst of a batch, a ``KeyboardInterrupt`` is lost in a destructor or in a
+    callback of the garbage collector (JAX has one), and while a graph is traced it leaves
+    TensorFlow in disorder: another exception comes out, or the process hangs.
     """
 
     def __init__(self) -> None:
@@ -149,13 +151,24 @@ class StopOnInterrupt(keras.callbacks.Callback):
             yield callback
         finally:
             signal.signal(signal.SIGINT, before)
+        callback._stop()
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
+        if self._asked:
+            signal.default_int_handler(number, frame)
         self._asked = True
-        signal.default_int_handler(number, frame)
+        # print may be what was interrupted, and refuses to be entered twice
+        os.write(2, b"\nstopping after this batch (Ctrl-C again: at once)\n")
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        """Raise what was lost."""
+        """Stop if asked to."""
+        self._stop()
+
+    def on_test_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        """Stop if asked to."""
+        self._stop()
+
+    def _stop(self) -> None:
         if self._asked:
             raise KeyboardInterrupt
 

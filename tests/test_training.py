@@ -319,34 +319,53 @@ def test_infinite_loss_is_refused_too():
         stop.on_train_batch_end(7, {"loss": math.inf})
 
 
-class Swallower:
-    """Python drops what is raised in its destructor."""
+class Interrupting(keras.callbacks.Callback):
+    """Ctrl-C, once or twice, at one moment of the training."""
 
-    def __del__(self):
-        signal.raise_signal(signal.SIGINT)
+    def __init__(self, moment, times=1):
+        super().__init__()
+        self.moment, self.times, self.heard = moment, times, []
+
+    def hear(self, name):
+        self.heard.append(name)
+        if name == self.moment and self.heard.count(name) == 1:
+            for _ in range(self.times):
+                signal.raise_signal(signal.SIGINT)
+            self.heard.append("went on")
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self.hear("train batch")
+
+    def on_test_batch_begin(self, batch, logs=None):
+        self.hear("test batch")
+
+    def on_train_end(self, logs=None):
+        self.hear("end")
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_a_swallowed_interrupt_stops_the_training():
-    class Once(keras.callbacks.Callback):
-        batches = 0
-
-        def on_train_batch_begin(self, batch, logs=None):
-            self.batches += 1
-            if self.batches == 2:
-                Swallower()
-
-    once = Once()
+@pytest.mark.parametrize(
+    ("moment", "times", "last"),
+    [
+        # the first stops where a batch ends, the second at once
+        ("train batch", 1, "went on"),
+        ("train batch", 2, "train batch"),
+        ("test batch", 1, "went on"),
+        ("end", 1, "went on"),
+    ],
+)
+def test_ctrl_c_stops_the_training_where_a_batch_ends(moment, times, last, capfd):
+    interrupting = Interrupting(moment, times)
     # in the background of a shell it is ignored
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-            patch.setattr(training, "_writers", lambda *_: [once])
+            patch.setattr(training, "_writers", lambda *_: [interrupting])
             run(tiny())
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     finally:
         signal.signal(signal.SIGINT, before)
-    assert once.batches == 2
+    assert interrupting.heard[-1] == last
+    assert "stopping after this batch (Ctrl-C again: at once)" in capfd.readouterr().err
 
 
 def test_a_handler_of_the_program_is_left_alone():
