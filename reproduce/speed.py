@@ -54,12 +54,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     if arguments.row:
         print(json.dumps(measure(arguments.row, arguments.gpu, arguments.ptychi_python)))
         return
-    wanted = [name for name in arguments.only.split(",") if name] or list(ROWS)
+    device = _device(arguments.gpu)
+    wanted = [name for name in arguments.only.split(",") if name] or [
+        name for name, row in ROWS.items() if not (row.gpu and device.startswith("CPU"))
+    ]
     unknown = [name for name in wanted if name not in ROWS]
     if unknown:
         raise OptionError(f"unknown row {', '.join(unknown)}: expected of {', '.join(ROWS)}")
     folder = arguments.out / "speed"
-    parts = there(wanted, folder, _device(arguments.gpu), arguments.again)
+    parts = there(wanted, folder, device, arguments.again)
     beside = [
         name
         for name in wanted

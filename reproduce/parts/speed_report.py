@@ -126,6 +126,10 @@ def _networks(rows: Rows) -> list[str]:
     names += ("patterns_per_s", "first_result_s", "peak_mib", "peak_above_start_mib")
     if any("peak_above_one_mib" in row for row in networks):
         names += ("peak_above_one_mib",)
+    # where there is a GPU
+    names += tuple(
+        name for name in ("gpu_peak_mib", "output_distance") if any(name in row for row in networks)
+    )
     if len({row["device"] for row in networks}) > 1:
         names += ("device",)
     return [

@@ -43,7 +43,7 @@ class Row:
     model : str
         A network, or `LAYER`; empty where something else is measured.
     attention : str or None
-        ``"block"``, ``"plain"`` or None.
+        ``"block"``, ``"plain"``, ``"fused"`` or None.
     side_px, batch : int
     train, infer : bool
         What is timed of a network.
@@ -54,6 +54,10 @@ class Row:
         Name of another measurement of this module.
     rounds : int
         Processes that measure it, in turn with the other rows.
+    precision : str
+        Global policy of Keras.
+    gpu : bool
+        Measured where there is a GPU alone.
     """
 
     model: str = ""
@@ -65,6 +69,8 @@ class Row:
     jit: bool | str = "auto"
     work: str = ""
     rounds: int = 1
+    precision: str = "float32"
+    gpu: bool = False
 
 
 def _rows() -> dict[str, Row]:
@@ -74,6 +80,10 @@ def _rows() -> dict[str, Row]:
         rows[f"{name}-block"] = Row(model, "block", infer=infer, rounds=3)
         rows[f"{name}-plain"] = Row(model, "plain", infer=infer, jit=True, rounds=3)
         rows[f"{name}-plain-graph"] = Row(model, "plain", infer=infer, jit=False, rounds=3)
+        rows[f"{name}-fused"] = Row(model, "fused", infer=infer, gpu=True)
+    rows["ppn-fused-bfloat16"] = Row("ppn", "fused", precision="mixed_bfloat16", gpu=True)
+    rows["ppn-64px-fused"] = Row("ppn", "fused", 64, 8, gpu=True)
+    rows["ppn-128px-fused"] = Row("ppn", "fused", 128, 4, train=False, gpu=True)
     for model in ("ptychonn", "ptynet", "dpi", "ptychoformer", "segformer", "transunet"):
         rows[model] = Row(model)
     rows["ppn-64px"] = Row("ppn", "block", 64, 8)
@@ -134,8 +144,9 @@ def network(row: Row) -> dict[str, Any]:
     """Time training step, prediction and stream of a network; all compile first."""
     import keras
 
-    from ppn_tf import inference
+    from ppn_tf import callbacks, inference
 
+    keras.config.set_dtype_policy(row.precision)
     model = _layer(row) if row.model == LAYER else _model(row)
     model.compile(optimizer=keras.optimizers.Adam(1e-3), loss="mse", jit_compile=row.jit)
     rng = np.random.default_rng(0)
@@ -161,7 +172,23 @@ def network(row: Row) -> dict[str, Any]:
         found["train_step_s"] = median_s(lambda: model.train_on_batch(x, targets))
     if row.model == LAYER:
         found["peak_above_one_mib"] = round(devices.peak_rss_mib() - after_one, 1)
+    gpu_mib = callbacks.gpu_peak_memory_mib()
+    if gpu_mib is not None:
+        found["gpu_peak_mib"] = round(gpu_mib, 1)
+    if row.gpu and row.infer and row.side_px == 32:
+        found["output_distance"] = _from_plain(row, model, x)
     return found
+
+
+def _from_plain(row: Row, model: Any, x: np.ndarray) -> float:
+    """Return the relative distance of a network's output from that of plain attention."""
+    import keras
+
+    keras.config.set_dtype_policy("float32")
+    plain = _model(dataclasses.replace(row, attention="plain"))
+    plain.set_weights(model.get_weights())
+    outputs = (each.predict_on_batch(x) for each in (model, plain))
+    return _distance(*(np.stack([part[name] for name in sorted(part)]) for part in outputs))
 
 
 def _model(row: Row) -> Any:
