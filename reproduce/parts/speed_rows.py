@@ -54,7 +54,7 @@ class Row:
         Name of another measurement of this module.
     rounds : int
         Processes that measure it, in turn with the other rows.
-    precision : str
+    policy : str
         Global policy of Keras.
     gpu : bool
         Measured where there is a GPU alone.
@@ -69,7 +69,7 @@ class Row:
     jit: bool | str = "auto"
     work: str = ""
     rounds: int = 1
-    precision: str = "float32"
+    policy: str = "float32"
     gpu: bool = False
 
 
@@ -81,7 +81,7 @@ def _rows() -> dict[str, Row]:
         rows[f"{name}-plain"] = Row(model, "plain", infer=infer, jit=True, rounds=3)
         rows[f"{name}-plain-graph"] = Row(model, "plain", infer=infer, jit=False, rounds=3)
         rows[f"{name}-fused"] = Row(model, "fused", infer=infer, gpu=True)
-    rows["ppn-fused-bfloat16"] = Row("ppn", "fused", precision="mixed_bfloat16", gpu=True)
+    rows["ppn-fused-bfloat16"] = Row("ppn", "fused", policy="mixed_bfloat16", gpu=True)
     rows["ppn-64px-fused"] = Row("ppn", "fused", 64, 8, gpu=True)
     rows["ppn-128px-fused"] = Row("ppn", "fused", 128, 4, train=False, gpu=True)
     for model in ("ptychonn", "ptynet", "dpi", "ptychoformer", "segformer", "transunet"):
@@ -146,7 +146,7 @@ def network(row: Row) -> dict[str, Any]:
 
     from ppn_tf import callbacks, inference
 
-    keras.config.set_dtype_policy(row.precision)
+    keras.config.set_dtype_policy(row.policy)
     model = _layer(row) if row.model == LAYER else _model(row)
     model.compile(optimizer=keras.optimizers.Adam(1e-3), loss="mse", jit_compile=row.jit)
     rng = np.random.default_rng(0)
