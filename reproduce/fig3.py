@@ -6,8 +6,9 @@ Command    python reproduce/fig3.py
 Written    results/fig3.{csv,json,md,png,pdf}
 
 The paper judges by eye; here edge width, contrast and the energy along the seams of the
-stitching are measured, over all seeds of Table I. The images are those of seed 0. The
-truth alone chooses the scan point: most edges among those without training pixels.
+stitching are measured, over all seeds of Table I. The images are those of the
+lowest seed whose predictions are kept. The truth alone chooses the scan point: most edges
+among those without training pixels.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ def grid(profile: Any, object_name: str, seeds: int | None) -> Any:
 
 
 def make(here: Context) -> Output:
-    """Draw seed 0; measure all seeds."""
+    """Draw one seed of each method; measure all seeds."""
     from reproduce import compare, render, tables
     from reproduce.parts import qualities
     from reproduce.parts.stitched import CHANNELS
@@ -52,9 +53,9 @@ def make(here: Context) -> Output:
     lines = ["No record yet: nothing to measure or draw.", ""]
     names: tuple[str, ...] = ()
     if records:
-        shown, truth = regions(here)
+        shown, seeds, truth = regions(here)
         if truth is not None:
-            names = draw(here, shown, truth)
+            names = draw(here, shown, truth, seeds)
         lines = caption(methods, records, shown)
         for channel in CHANNELS:
             table = compare.markdown_table(qualities.rows(every, records, methods, channel))
@@ -82,18 +83,20 @@ HOW = (
 )
 
 
-def regions(here: Context) -> tuple[dict[str, Region], Region | None]:
-    """Return the kept predictions of seed 0 by method, and the truth."""
+def regions(here: Context) -> tuple[dict[str, Region], dict[str, int], Region | None]:
+    """Return predictions by method, of the lowest seed that kept them, its seed, and the truth."""
     from reproduce.parts import stitched
 
-    found: dict[str, Any] = {}
+    found: dict[str, Region] = {}
+    seeds: dict[str, int] = {}
     truth = None
-    for spec, record in here.found(*KEY):
-        region = stitched.kept(here.store.path(spec, "npz")) if spec.seed == 0 else None
+    for spec, record in sorted(here.found(*KEY), key=lambda pair: pair[0].seed):
+        region = None if spec.method in found else stitched.kept(here.store.beside(spec, "npz"))
         if region is not None:
-            found[spec.method] = region
+            found[spec.method], seeds[spec.method] = region, spec.seed
+            # the range of the targets is the same for every seed of a block
             truth = truth or stitched.truth(record, region)
-    return {m: found[m] for m in (*METHODS, *found) if m in found}, truth
+    return {m: found[m] for m in (*METHODS, *found) if m in found}, seeds, truth
 
 
 def caption(
@@ -103,7 +106,7 @@ def caption(
     lines = []
     undrawn = [method for method in methods if method not in shown]
     if undrawn:
-        lines.append(f"Not drawn, no predictions of seed 0 yet: {', '.join(undrawn)}.")
+        lines.append(f"Not drawn, no predictions kept yet: {', '.join(undrawn)}.")
     old = sum("sharpness" not in r["results"] for runs in records.values() for r in runs.values())
     if old:
         lines.append(
@@ -113,7 +116,9 @@ def caption(
     return [*lines, ""] if lines else []
 
 
-def draw(here: Context, shown: Mapping[str, Region], truth: Region) -> tuple[str, ...]:
+def draw(
+    here: Context, shown: Mapping[str, Region], truth: Region, seeds: Mapping[str, int]
+) -> tuple[str, ...]:
     """Draw a scan point and the stitched field: amplitude and phase, each with its error."""
     import matplotlib.pyplot as plt
 
@@ -122,7 +127,9 @@ def draw(here: Context, shown: Mapping[str, Region], truth: Region) -> tuple[str
 
     point = stitched.example(truth)
     row, col = truth.positions_px[point]
-    about = f"scan point: patch at row {row}, column {col} of the object; seed 0; target scale"
+    others = [f"{figures.style(m)['label']} {seed}" for m, seed in seeds.items() if seed]
+    seed = ", ".join(["seed 0", *others])
+    about = f"scan point: patch at row {row}, column {col} of the object; {seed}; target scale"
     parts = []
     for label, images in (
         ("scan point", lambda r, channel: r.patches[channel][point]),

@@ -270,7 +270,7 @@ def _column(
             found[method] = picture["phase"]
     kept = {}
     for spec, _ in runs:
-        path = here.store.path(spec, "npz")
+        path = here.store.beside(spec, "npz")
         if path.exists():
             key = f"curved_{name}_phase"
             if key in (header.name for header in npzfile.headers(path)):

@@ -100,7 +100,7 @@ def networks(here: Context) -> dict[str, tuple[Any, str]]:
         spec = experiments.run_spec(
             model, 0, here.profile, here.session.object_name, experiments.block(BLOCK)
         )
-        path = here.store.path(spec, "keras")
+        path = here.store.beside(spec, "keras")
         if path.exists():
             network = record_files.load_network(path, here.store.find(spec) or {})
             found[model] = (network, f"run {spec.hash}")

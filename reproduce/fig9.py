@@ -83,7 +83,7 @@ def regions(here: Context) -> tuple[dict[str, Region], Region | None]:
     truth = None
     for variant in LOOKS:
         for spec, record in here.found("sound", "clean", FORM, variant):
-            region = stitched.kept(here.store.path(spec, "npz")) if spec.seed == 0 else None
+            region = stitched.kept(here.store.beside(spec, "npz")) if spec.seed == 0 else None
             if region is not None:
                 found[variant] = region
                 truth = truth or stitched.truth(record, region)

@@ -55,7 +55,7 @@ def starts(here: Context) -> dict[str, tuple[str, Path | None]]:
 
     found: dict[str, tuple[str, Path | None]] = {name: ("", None) for name in refining.FLAT}
     for spec in here.grid[KEY]:
-        path = here.store.path(spec, "keras")
+        path = here.store.beside(spec, "keras")
         if path.exists():
             found[spec.method] = (spec.hash, path)
     return found

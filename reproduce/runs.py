@@ -84,10 +84,19 @@ class RunStore:
         That of the active backend comes first. A damaged record is reported on standard
         error and counts as missing.
         """
-        own = self.path(spec)
-        others = () if self.own_backend else (own.with_name(f"{name}.json") for name in BACKENDS)
-        found = (_read(path) for path in (own, *others))
+        found = (_read(path) for path in self._records(spec))
         return next((record for record in found if record is not None), None)
+
+    def beside(self, spec: RunSpec, ending: str) -> Path:
+        """Return the path of a file of the backend whose record `find` gives."""
+        own, *others = self._records(spec)
+        record = next((path for path in (own, *others) if path.exists()), own)
+        return record.with_suffix(f".{ending}")
+
+    def _records(self, spec: RunSpec) -> list[Path]:
+        own = self.path(spec)
+        others = () if self.own_backend else BACKENDS
+        return [own, *(own.with_name(f"{name}.json") for name in others)]
 
     def ensure(self, spec: RunSpec, *, retrain: bool = False, progress: bool = True) -> dict:
         """Return the run's record; train, resume or evaluate as needed.

@@ -175,7 +175,7 @@ def test_fig3_draws_and_measures(place, patches):
     made = fig3.make(context)
     assert made.figures == ("fig3.png", "fig3.pdf")
     place.files(made.figures)
-    assert "Not drawn, no predictions of seed 0 yet: ppn-released, ptychonn, dpi." in made.body
+    assert "Not drawn, no predictions kept yet: ppn-released, ptychonn, dpi." in made.body
     assert "narrower edges, phase: ppn is better than all of ptynet in 1 of 2 seeds" in made.body
     cell = next(c for c in made.cells if (c.method, c.metric) == ("ppn", "edge_field amplitude"))
     # 1 and 4: mean 2.5, sample deviation 3 / sqrt(2)
@@ -185,6 +185,18 @@ def test_fig3_draws_and_measures(place, patches):
     row = next(line for line in made.body.splitlines() if line.startswith("| ppn "))
     assert "2.50 ± 2.12" in row
     assert "25.0 ± 0.0" in row
+
+
+def test_fig3_draws_the_lowest_seed_that_kept_predictions(place, patches):
+    context = place.context(fig3)
+    named = specs(context, "sound", "clean")
+    for method, kept in {"ppn": (0, 1), "dpi": (1,)}.items():
+        for seed in range(2):
+            place.write(named[method, seed], results(1.0), patches if seed in kept else None)
+    shown, seeds, truth = fig3.regions(context)
+    assert seeds == {"ppn": 0, "dpi": 1}
+    assert list(shown) == ["ppn", "dpi"]
+    assert truth is not None
 
 
 def test_fig3_says_what_older_records_lack(place):

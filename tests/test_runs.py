@@ -364,9 +364,12 @@ def test_a_record_of_another_backend_counts_unless_ones_own_is_asked_for(
     path.write_bytes(store.path(NETWORK).read_bytes())
     monkeypatch.setattr(other, "_make", no_making)
     assert other.find(NETWORK) == other.current(NETWORK) == other.ensure(NETWORK) == record
+    assert other.beside(NETWORK, "npz") == path.with_name(f"{name}.npz")
     own = RunStore(tmp_path, "CPU (test)", own_backend=True)
     assert own.find(NETWORK) is None
     assert own.current(NETWORK) is None
+    # where a run would write them
+    assert own.beside(NETWORK, "npz") == own.path(NETWORK, "npz")
 
 
 def test_networks_are_made_with_the_options_and_shape_of_the_run(store, monkeypatch):
