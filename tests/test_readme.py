@@ -1,5 +1,6 @@
 """The README's examples run as they are printed, and its commands exist."""
 
+import json
 import os
 import re
 import subprocess
@@ -79,3 +80,26 @@ def test_a_readme_without_its_marks_is_refused(text, tmp_path):
 
     with pytest.raises(RecordError, match="once each, in this order: put them"):
         readme.renewed(text, ROOT / "results", "README.md")
+
+
+def test_costs_are_told_for_the_device_that_knows_most_networks(tmp_path):
+    from types import SimpleNamespace
+
+    from reproduce.reporting import costs
+
+    made = [("A", "ppn"), ("A", "ppn"), ("A", "ppn"), ("B", "ppn"), ("B", "dpi")]
+    for number, (device, model) in enumerate(made):
+        folder = tmp_path / "runs" / str(number)
+        folder.mkdir(parents=True)
+        record = {
+            "spec": {"model": model, "training": {"batch_size": 32}},
+            "environment": {"device": device},
+            "results": {"train_patches": 64},
+            "cost": {"epochs": [{"seconds": 4.0}]},
+        }
+        (folder / "jax.json").write_text(json.dumps(record))
+    runs = {(str(n), "jax"): SimpleNamespace(device=device) for n, (device, _) in enumerate(made)}
+    report = SimpleNamespace(folder=tmp_path, runs=runs)
+    # two steps an epoch
+    assert costs._best_known(report) == ("B", {"ppn": 2.0, "dpi": 2.0})
+    assert costs._best_known(SimpleNamespace(folder=tmp_path, runs={})) == ("", {})

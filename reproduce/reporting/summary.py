@@ -100,7 +100,9 @@ def _answer(answer: Answer, *, long: bool = False) -> str:
     mark = LETTERS.get(answer.status, "")
     star = "\\*" if answer.provisional else ""
     letter = f" **{mark}{star}**" if mark else ""
-    source = f"{answer.source}: " if long else ""
+    metric = answer.cell.get("metric") or ""
+    channel = next((f", {name}" for name in ("amplitude", "phase") if name in metric), "")
+    source = f"{answer.source}{channel}: " if long else ""
     return f"{source}{answer.ours}{seeds}{letter}"
 
 
