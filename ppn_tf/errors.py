@@ -21,6 +21,24 @@ class OptionError(PpnError, ValueError):
     """An unknown name, or an option outside its range."""
 
 
+class UnstatedError(OptionError):
+    """A file leaves open what must be stated.
+
+    Attributes
+    ----------
+    flags : tuple of str
+        Keywords that state it.
+    """
+
+    def __init__(self, message: str, flags: tuple[str, ...]) -> None:
+        super().__init__(message)
+        self.flags = flags
+
+    def __reduce__(self) -> tuple[type, tuple[str, tuple[str, ...]]]:
+        """Go through processes whole."""
+        return type(self), (str(self), self.flags)
+
+
 class DeviceError(PpnError, RuntimeError):
     """The requested device is not there."""
 

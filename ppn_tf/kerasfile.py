@@ -121,16 +121,19 @@ def load(path: Path | str, *, limit_bytes: int = LIMIT_BYTES) -> keras.Model:
 @contextlib.contextmanager
 def _for_this_keras(path: Path) -> Iterator[Path]:
     """Give the file, without entries of a newer Keras that say nothing and this one refuses."""
+    if _knows_newer():
+        yield path
+        return
     with zipfile.ZipFile(path) as archive:
-        members = {name: archive.read(name) for name in MEMBERS}
-    config = json.loads(members[CONFIG])
-    empty = [
-        (item, key)
-        for item in _mappings(path, config, 0)
-        for key, nothing in _NEWER.items()
-        if item.get(key, path) == nothing
-    ]
-    if not empty or _knows_newer():
+        config = json.loads(archive.read(CONFIG))
+        empty = [
+            (item, key)
+            for item in _mappings(path, config, 0)
+            for key, nothing in _NEWER.items()
+            if key in item and item[key] == nothing
+        ]
+        members = {name: archive.read(name) for name in MEMBERS} if empty else {}
+    if not empty:
         yield path
         return
     for item, key in empty:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import re
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -68,16 +67,16 @@ def read_scan(arguments: argparse.Namespace, name: str = "scan") -> Scan:
         If the file cannot be used.
     """
     from ppn_tf.data import formats
-    from ppn_tf.errors import OptionError
+    from ppn_tf.errors import OptionError, UnstatedError
 
     given = keywords(arguments)
     try:
         return formats.read(getattr(arguments, name), **given)
     except OptionError as error:
         # the readers name keywords of Python
-        named = re.search(r"so pass: (\w+) ", str(error))
+        flag = error.flags[0] if isinstance(error, UnstatedError) else "NAME"
         raise OptionError(
-            f"{error}. On the command line: --flag {named[1] if named else 'NAME'}=VALUE, once for "
+            f"{error}. On the command line: --flag {flag}=VALUE, once for "
             "each name; energy, distance and pixel sizes have options of their own"
         ) from error
 

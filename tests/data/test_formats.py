@@ -9,6 +9,7 @@ Foreign files are made here by h5py in each format's own convention, not by the 
 
 import dataclasses
 import io
+import pickle
 import re
 import subprocess
 import sys
@@ -778,3 +779,16 @@ def test_ptyd_chunks_without_indices_follow_their_numbers(scan, tmp_path):
     plain = {"chunks/2/indices": None, "chunks/10/indices": None}
     found = formats.read(ptyd_file(tmp_path / "F.ptyd", scan, **plain))
     np.testing.assert_array_equal(found.patterns, scan.patterns)
+
+
+def test_an_unstated_error_names_its_flags_also_in_another_process():
+    from ppn_tf.data.formats import memory
+    from ppn_tf.errors import UnstatedError
+
+    with pytest.raises(UnstatedError) as caught:
+        memory.ask(
+            "a.npz", order=(None, "C or F"), origin=("corner", "where"), sign=(None, "+ or -")
+        )
+    for error in (caught.value, pickle.loads(pickle.dumps(caught.value))):
+        assert error.flags == ("order", "sign")
+        assert str(error) == "a.npz does not say it, so pass: order (C or F); sign (+ or -)"

@@ -11,6 +11,7 @@ import mutations
 import numpy as np
 import tifffile
 
+from ppn_tf import devices
 from ppn_tf.data import formats
 from ppn_tf.data.formats import Scan
 from ppn_tf.errors import PpnError
@@ -183,7 +184,7 @@ def loop(say, kind, folder, start, stop, seed):
         target.write_bytes(content)
         read(target, flags)
     limit_memory()
-    before = peak_mib()
+    before = devices.peak_rss_mib()
     for number in range(start, stop):
         rng = random.Random(f"{seed} {kind} {number}")
         content, suffix, flags = rng.choice(seeds)
@@ -197,7 +198,7 @@ def loop(say, kind, folder, start, stop, seed):
         except BaseException as other:
             outcome, error = "foreign", f"{type(other).__name__}: {other}"[:300]
         values = {"number": number, "outcome": outcome, "error": error}
-        grown, seconds = peak_mib() - before, time.monotonic() - began
+        grown, seconds = devices.peak_rss_mib() - before, time.monotonic() - began
         say(event="input", **values, grown_mib=grown, seconds=seconds)
 
 
@@ -206,8 +207,3 @@ def limit_memory():
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     limit = pages * os.sysconf("SC_PAGE_SIZE") + (SPACE_MIB << 20)
     resource.setrlimit(resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))
-
-
-def peak_mib():
-    """Largest resident memory of this process so far [MiB]."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

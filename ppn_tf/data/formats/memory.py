@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from ppn_tf.errors import DataError, OptionError
+from ppn_tf.errors import DataError, OptionError, UnstatedError
 
 #: Largest total of the arrays that one file may declare [GiB], unless told otherwise.
 MEMORY_LIMIT_GIB: Final = 8.0
@@ -116,12 +116,13 @@ def ask(source: str, **flags: tuple[Any, str]) -> None:
 
     Raises
     ------
-    OptionError
+    UnstatedError
         If a value is None; all that are missing are named at once.
     """
-    missing = [f"{name} ({meaning})" for name, (value, meaning) in flags.items() if value is None]
+    missing = {name: meaning for name, (value, meaning) in flags.items() if value is None}
     if missing:
-        raise OptionError(f"{source} does not say it, so pass: {'; '.join(missing)}")
+        named = "; ".join(f"{name} ({meaning})" for name, meaning in missing.items())
+        raise UnstatedError(f"{source} does not say it, so pass: {named}", tuple(missing))
 
 
 def modes(values: np.ndarray, name: str) -> np.ndarray:
