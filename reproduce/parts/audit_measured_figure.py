@@ -15,6 +15,9 @@ from reproduce.parts.audit_records import results
 #: Metric of the panel on PoCA.
 METRIC = "psnr_amplitude"
 
+#: Where a legend covers no curve.
+BELOW = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.2), "ncols": 2, "fontsize": 5.5}
+
 
 def draw(
     out: Path, records: Mapping[str, Mapping[str, Any] | None], notes: Sequence[str]
@@ -38,7 +41,7 @@ def draw(
         figure, axes = plt.subplots(
             1,
             len(there),
-            figsize=(figures.PAGE_IN, 2.7),
+            figsize=(figures.PAGE_IN, 3.1),
             squeeze=False,
             width_ratios=[1.0 if name != "poca" else 1.1 for name in there],
         )
@@ -65,7 +68,7 @@ def _shift(axes: Any, found: Mapping[str, Any]) -> None:
     axes.axhspan(-walk, walk, color="0.92", zorder=0, label="noise alone, 1 sd")
     axes.set_xlabel("shift of the patterns (px)")
     axes.set_ylabel("centre after training (px)")
-    axes.legend(loc="upper left", fontsize=5.5)
+    axes.legend(**BELOW)
     axes.set_title("Does the centre follow?")
 
 
@@ -87,7 +90,7 @@ def _fields(axes: Any, found: Mapping[str, Any]) -> None:
     axes.axhline(audit_fields.SHARE, color="0.8", linewidth=0.6)
     axes.set_xlabel("radius about the middle (px)")
     axes.set_ylabel("share of the squared derivative")
-    axes.legend(loc="lower right", fontsize=5.5)
+    axes.legend(**BELOW)
     axes.set_title("What the output depends on")
 
 
@@ -110,5 +113,5 @@ def _poca(axes: Any, found: Mapping[str, Any]) -> None:
         )
     axes.set_yticks(range(len(chosen)), [one["form"] for one in chosen], fontsize=5.5)
     axes.set_ylim(len(chosen) - 0.5, -1)
-    axes.set_xlabel("PSNR amplitude, PoCA minus it (dB)")
+    axes.set_xlabel("amplitude PSNR,\nPoCA minus the other (dB)")
     axes.set_title("PoCA against other forms")
