@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 import shutil
 import tempfile
 from pathlib import Path
@@ -34,6 +35,11 @@ class _LogScaling(keras.layers.Layer):
         return (keras.ops.log(1.0 + inputs) - self.low) / (self.high - self.low)
 
 
+def _gelu(x: Any) -> Any:
+    """Return ``x Phi(x)`` by erf: Keras takes erfc, which ONNX has not."""
+    return 0.5 * x * (1.0 + keras.ops.erf(x / math.sqrt(2.0)))
+
+
 def physical(model: keras.Model) -> keras.Model:
     """Return a network whose outputs are object amplitude and phase [rad].
 
@@ -56,7 +62,8 @@ def physical(model: keras.Model) -> keras.Model:
 def portable(model: keras.Model) -> keras.Model:
     """Return a network that computes the same without operations that ONNX lacks.
 
-    Attention is plain, which needs no operation of XLA, and ``log1p`` a logarithm.
+    Attention is plain, which needs no operation of XLA, ``log1p`` a logarithm, and GELU has
+    the error function itself, not its complement.
     """
 
     def clone(layer: keras.layers.Layer) -> keras.layers.Layer:
@@ -65,7 +72,10 @@ def portable(model: keras.Model) -> keras.Model:
         config = layer.get_config()
         if "implementation" in config:
             config["implementation"] = "plain"
-        return type(layer).from_config(config)
+        new = type(layer).from_config(config)
+        if getattr(layer, "activation", None) is keras.activations.gelu:
+            new.activation = _gelu
+        return new
 
     made = keras.models.clone_model(model, clone_function=clone)
     made.set_weights(model.get_weights())

@@ -18,6 +18,8 @@ from ppn_tf.cli import common
 from ppn_tf.cli.answer import Answer
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import keras
 
 #: Patterns of the comparison.
@@ -63,7 +65,7 @@ def run(arguments: argparse.Namespace) -> Answer:
     return Answer(f"{form}, {checked}\nwritten: {output}", values)
 
 
-def _difference(model: keras.Model, output: object) -> float | None:
+def _difference(model: keras.Model, output: Path) -> float | None:
     """Return how far an export is from its network on random counts, None if it cannot run."""
     import numpy as np
 
@@ -78,9 +80,11 @@ def _difference(model: keras.Model, output: object) -> float | None:
         found = exporting.run_exported(str(output), counts)
     # a foreign runtime raises errors of its own
     except Exception as error:
+        _withdraw(output)
+        other = "a SavedModel" if output.suffix else "to ONNX (a name that ends in .onnx)"
         raise RecordError(
-            f"{output} was written but cannot be run ({type(error).__name__}: {error}): do not use "
-            "it; export a SavedModel instead"
+            f"{output} cannot be run ({type(error).__name__}: {error}) and was removed: export "
+            f"{other} instead"
         ) from error
     if found is None:
         return None
@@ -90,5 +94,18 @@ def _difference(model: keras.Model, output: object) -> float | None:
         float(np.abs(found["phase"] - expected.phase).max()),
     )
     if not worst <= _TOLERANCE:
-        raise RecordError(f"{output} differs from the network by {worst}: do not use it")
+        _withdraw(output)
+        raise RecordError(
+            f"{output} differs from the network by {worst}, more than {_TOLERANCE}, and was removed"
+        )
     return worst
+
+
+def _withdraw(output: Path) -> None:
+    """Remove an export that is no use."""
+    import shutil
+
+    if output.is_dir():
+        shutil.rmtree(output)
+    else:
+        output.unlink(missing_ok=True)
