@@ -12,6 +12,7 @@ diagonal goes on to 1.41). ``--add-model`` adds a network of your own.
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -61,7 +62,7 @@ def make(here: Context) -> Output:
     lines += ["## Energy by band", ""]
     lines += [render.aligned(compare.markdown_table(rows(every, records)))]
     lines += ["## Attenuation of the middle band, CNNs against PPN", ""]
-    lines += attenuation_text(every)
+    lines += [*attenuation_text(every), *nearest_text(every)]
     lines += ["", "## Attention mass by key radius", ""]
     table = bands.attention_rows(records)
     if table:
@@ -136,6 +137,23 @@ def attenuation_text(every: Sequence[Cell]) -> list[str]:
         )
     if len(lines) == 2:
         lines.append("- needs a common seed of PPN and all three CNNs")
+    return lines
+
+
+def nearest_text(every: Sequence[Cell]) -> list[str]:
+    """Return a line per kind and channel: the middle band of every method over the truth's."""
+    lines = ["", "Share of the middle band over the truth's: 1 is right, above 1 is too much.", ""]
+    shares: dict[str, dict[str, float]] = {}
+    for cell in every:
+        band, _, rest = cell.metric.partition(" share ")
+        if band == "mid" and cell.ours:
+            shares.setdefault(rest, {})[cell.method] = cell.ours
+    for rest, found in shares.items():
+        true = found.pop("truth")
+        ratios = {method: share / true for method, share in found.items()}
+        nearest = min(ratios, key=lambda method: abs(math.log(ratios[method])))
+        told = ", ".join(f"{method} {value:.2f}" for method, value in ratios.items())
+        lines.append(f"- {rest}: {told}; nearest: {nearest}")
     return lines
 
 

@@ -271,6 +271,9 @@ def test_fig4_by_hand(place):
     loss = next(c for c in made.cells if c.metric == "max loss phase patches")
     assert loss.ours is None
     assert "- ppn, share amplitude patches: 2.00 to 8.00 (ptychonn, dpi), n 1" in made.body
+    # over the true 3 of 10.25
+    line = "- amplitude patches: ppn 1.37, ptychonn 0.68, ptynet 0.34, dpi 0.17; nearest: ppn"
+    assert line in made.body
     # floors of 0.5 over the true 0.25
     line = next(x for x in made.body.splitlines() if x.startswith("| patches | amplitude | dpi"))
     assert line.split("|")[-2].strip() == "2"
