@@ -32,6 +32,8 @@ class FakeStore:
     def path(self, spec, ending="json"):
         return self.folder / f"{spec.hash}.{ending}"
 
+    beside = path
+
 
 def context(exhibit, tmp_path, profile, seeds, found):
     session = SimpleNamespace(

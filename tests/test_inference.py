@@ -122,7 +122,9 @@ def test_a_trained_network_with_either_attention():
     again = exporting.portable(trained)
     layer = again.get_layer("nonlocal_1_attention")
     assert layer.implementation == "plain"
-    np.testing.assert_array_equal(inference.predict(again, patterns).phase, expected.phase)
+    # GELU by erf in place of erfc: 5.4e-7 seen
+    phase = inference.predict(again, patterns).phase
+    np.testing.assert_allclose(phase, expected.phase, rtol=0, atol=1e-5)
     for name in ("amplitude", "phase"):
         received, wanted = getattr(found, name), getattr(expected, name)
         assert np.ptp(wanted) > 0.01
