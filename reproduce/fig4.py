@@ -149,7 +149,9 @@ def nearest_text(every: Sequence[Cell]) -> list[str]:
         if band == "mid" and cell.ours:
             shares.setdefault(rest, {})[cell.method] = cell.ours
     for rest, found in shares.items():
-        true = found.pop("truth")
+        true = found.pop("truth", None)
+        if true is None or not found:
+            continue
         ratios = {method: share / true for method, share in found.items()}
         nearest = min(ratios, key=lambda method: abs(math.log(ratios[method])))
         told = ", ".join(f"{method} {value:.2f}" for method, value in ratios.items())

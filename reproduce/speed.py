@@ -9,6 +9,7 @@ Written    results/speed.{json,md,png,pdf}; a record of each row in results/spee
 Every row is measured in fresh processes, so that its peak memory is its own; rows that are
 compared take turns. Times are medians after the call that compiles. Rows measured before
 on this device are kept, so that an interrupted run goes on; --again measures anew. The rows
+of the backend's own attention (``fused``) are measured where there is a GPU. Those
 beside pty-chi need it, here or in an environment of its own (--ptychi-python); without it
 they are left out, and the report says so.
 """
