@@ -142,7 +142,8 @@ def draw_curves(here: Context, name: str, records: Runs) -> Sequence[str]:
         figure, axes = plt.subplots(
             rows,
             columns,
-            figsize=(figures.PAGE_IN * columns / 4, 1.6 * rows + 0.2),
+            # the note below needs the width of two panels
+            figsize=(figures.PAGE_IN * max(columns, 2) / 4, 1.6 * rows + 0.2),
             squeeze=False,
         )
         for panel in axes.flat[len(records) :]:
