@@ -102,12 +102,14 @@ def compare(
 def scanned(centres_px: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """Return which pixels lie near a window's centre, (rows, cols) bool.
 
-    Near is 1.5 times the median distance of a centre to its nearest neighbour.
+    Near is 1.5 times the median distance of a centre to its fourth neighbour.
     """
     tree = scipy.spatial.cKDTree(centres_px)
     if len(centres_px) < 2:
         raise DataError("expected at least two positions to know what was scanned, received one")
-    step = float(np.median(tree.query(centres_px, k=2)[0][:, 1]))
+    # the fourth neighbour: one step on a raster, and no pair that lies close by chance elsewhere
+    near = tree.query(centres_px, k=min(5, len(centres_px)))[0]
+    step = float(np.median(near[:, -1]))
     pixels = np.stack(np.indices(shape), axis=-1).reshape(-1, 2) + 0.5
     return (tree.query(pixels)[0] <= _REACH_STEPS * step).reshape(shape)
 

@@ -141,7 +141,8 @@ def onto(
         raise DataError(
             f"the positions of the start differ from those of the scan by up to {worst:.3g} px "
             f"(start pixel {start.pixel_m} m, scan pixel {pixel_m} m): expected a "
-            "reconstruction of this scan; state --object-pixel-m where a pixel size is missing"
+            "reconstruction of this scan; where a pixel size is missing, state --object-pixel-m "
+            "to the command that reads the scan"
         )
     if np.abs(ratio - 1).max() < _SAME_PIXEL:
         return _shifted(start.field, np.round(offset).astype(np.int64), shape)
