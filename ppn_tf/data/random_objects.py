@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import scipy.ndimage
 
@@ -10,7 +12,10 @@ from ppn_tf.errors import OptionError
 from ppn_tf.seeding import generator
 
 #: Sizes of the structures, as the blur of white noise [px]: fine to coarse.
-_SCALES_PX = (1.0, 2.0, 4.0, 8.0)
+SCALES_PX = (1.5, 3.0, 6.0, 12.0)
+
+#: Blur of the edges between two levels [px].
+EDGE_PX = 0.5
 
 
 def random_object(
@@ -20,13 +25,15 @@ def random_object(
     amplitude_range: tuple[float, float] = (0.5, 1.0),
     phase_range_rad: tuple[float, float] = (-1.0, 1.0),
     binary_share: float = 0.5,
+    scales_px: Sequence[float] = SCALES_PX,
+    edge_px: float = EDGE_PX,
 ) -> ComplexObject:
     """Draw an object with structures of many sizes.
 
     Amplitude and phase are independent, so that a network cannot guess one from the
-    other. Each is a sum of blurred white noise of several scales; where an independent
-    coarse field is below its `binary_share` quantile, it is cut to two levels, as in
-    etched samples.
+    other. Each is a sum of blurred white noise of several scales, brought to a uniform
+    distribution; where an independent coarse field is below its `binary_share` quantile,
+    it has two levels with soft edges, as in etched samples.
 
     Parameters
     ----------
@@ -37,6 +44,10 @@ def random_object(
         Smallest and largest value.
     binary_share : float
         Share of the area with two levels, from 0 to 1.
+    scales_px : sequence of float
+        Blur of each part of the noise, fine to coarse.
+    edge_px : float
+        Blur of the edges between the two levels.
 
     Returns
     -------
@@ -45,25 +56,37 @@ def random_object(
     Raises
     ------
     OptionError
-        For a range whose ends are not in order, a negative amplitude, or a share outside.
+        As `check_ranges`, and for a share outside.
+    """
+    check_ranges(amplitude_range, phase_range_rad)
+    if not 0 <= binary_share <= 1:
+        raise OptionError(f"binary_share: expected a share from 0 to 1, received {binary_share}")
+    draws = generator(seed, "object")
+    parts = []
+    for low, high in (amplitude_range, phase_range_rad):
+        smooth = _ranked(sum(_blurred(draws, shape, scale) for scale in scales_px))
+        levels = scipy.ndimage.gaussian_filter(np.round(smooth), edge_px, mode="wrap")
+        coarse = _ranked(_blurred(draws, shape, 2 * scales_px[-1]))
+        parts.append(low + (high - low) * np.where(coarse < binary_share, levels, smooth))
+    source = {"drawn": f"random_object, seed {seed}"}
+    return ComplexObject("random", parts[0], parts[1], source)
+
+
+def check_ranges(
+    amplitude_range: tuple[float, float], phase_range_rad: tuple[float, float]
+) -> None:
+    """Refuse ranges that no object has.
+
+    Raises
+    ------
+    OptionError
+        For a range whose ends are not in order, or a negative amplitude.
     """
     for name, ends in (("amplitude", amplitude_range), ("phase", phase_range_rad)):
         if not (np.isfinite(ends).all() and ends[0] < ends[1]):
             raise OptionError(f"{name} range: expected low < high, received {ends}")
-    if amplitude_range[0] < 0 or not 0 <= binary_share <= 1:
-        raise OptionError(
-            "expected an amplitude of at least 0 and a share from 0 to 1, received "
-            f"{amplitude_range[0]} and {binary_share}"
-        )
-    draws = generator(seed, "object", *shape)
-    parts = []
-    for low, high in (amplitude_range, phase_range_rad):
-        smooth = _ranked(sum(_blurred(draws, shape, scale) for scale in _SCALES_PX))
-        coarse = _ranked(_blurred(draws, shape, 4 * _SCALES_PX[-1]))
-        values = np.where(coarse < binary_share, np.round(smooth), smooth)
-        parts.append(low + (high - low) * values)
-    source = {"drawn": f"random_object, seed {seed}"}
-    return ComplexObject("random", parts[0], parts[1], source)
+    if amplitude_range[0] < 0:
+        raise OptionError(f"amplitude range: expected at least 0, received {amplitude_range[0]}")
 
 
 def _blurred(draws: np.random.Generator, shape: tuple[int, int], scale_px: float) -> np.ndarray:
@@ -75,5 +98,5 @@ def _blurred(draws: np.random.Generator, shape: tuple[int, int], scale_px: float
 def _ranked(values: np.ndarray) -> np.ndarray:
     """Return the rank of each value, from 0 to 1: a uniform distribution over the range."""
     order = np.empty(values.size)
-    order[values.ravel().argsort(kind="stable")] = np.linspace(0, 1, values.size)
+    order[values.ravel().argsort(kind="stable")] = np.arange(values.size) / (values.size - 1)
     return order.reshape(values.shape)

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import scipy.ndimage
 
 from ppn_tf import labels, refinement
 from ppn_tf.data import forward, nanoprobe
+from ppn_tf.data.random_objects import random_object
 from ppn_tf.fitting import FitOptions, Pairs, fit
 from ppn_tf.probe_modes import scale_probe
 from ppn_tf.seeding import generator
@@ -32,6 +32,8 @@ AMPLITUDE = (0.6, 1.0)
 PHASE_RAD = (-1.0, 1.0)
 #: Blur of the noise that objects are made of [px of the scan].
 SCALES_PX = (3.0, 6.0, 12.0, 24.0)
+#: Blur of the edges between two levels [px of the scan].
+EDGE_PX = 1.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,28 +93,15 @@ def recovered_probe(
 
 
 def drawn_object(seed: int) -> np.ndarray:
-    """Draw an object, (rows, cols) complex64: amplitude and phase independent of each other.
-
-    Each is blurred noise of several scales, brought to a uniform distribution; where an
-    independent coarse field is below its median it has two levels only, with soft edges.
-    """
-    draws = generator(seed, "object")
-
-    def blurred(scale_px: float) -> np.ndarray:
-        noise = draws.normal(size=(OBJECT_PX, OBJECT_PX))
-        noise = scipy.ndimage.gaussian_filter(noise, scale_px, mode="wrap")
-        return noise / noise.std()
-
-    def ranked(values: np.ndarray) -> np.ndarray:
-        return values.ravel().argsort().argsort().reshape(values.shape) / (values.size - 1)
-
-    parts = []
-    for low, high in (AMPLITUDE, PHASE_RAD):
-        smooth = ranked(sum(blurred(scale) for scale in SCALES_PX))
-        levels = scipy.ndimage.gaussian_filter(np.round(smooth), 1.0, mode="wrap")
-        mixed = np.where(ranked(blurred(2 * SCALES_PX[-1])) < 0.5, levels, smooth)
-        parts.append(low + (high - low) * mixed)
-    return (parts[0] * np.exp(1j * parts[1])).astype(np.complex64)
+    """Draw an object, (rows, cols) complex64; see `ppn_tf.data.random_objects`."""
+    return random_object(
+        (OBJECT_PX, OBJECT_PX),
+        seed=seed,
+        amplitude_range=AMPLITUDE,
+        phase_range_rad=PHASE_RAD,
+        scales_px=SCALES_PX,
+        edge_px=EDGE_PX,
+    ).complex
 
 
 def simulate(scan: nanoprobe.MeasuredScan, probe: np.ndarray, settings: Settings) -> Pairs:
