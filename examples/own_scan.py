@@ -28,7 +28,6 @@ from ppn_tf import (
     stitching,
 )
 from ppn_tf.data import formats
-from ppn_tf.field_sum import FieldSum
 
 
 def write_a_scan(folder: Path) -> Path:
@@ -66,7 +65,8 @@ def main() -> None:
     scan = formats.read(path)
     truth, scan = scan.object, formats.read(path, with_object=False)
 
-    # 3. train on random objects with the probe of the scan; the counts are those of the scan
+    # 3. train on random objects with the probe of the scan; the counts are those of the scan.
+    # The phase of each patch counts from the mean that the light sees
     fit = detector.Fit()  # 64 px detector, 32 px network: Fit(crop_px=32) or Fit(bin_px=2)
     drawn = pairs.simulated(
         scan,
@@ -79,11 +79,12 @@ def main() -> None:
     api.save_model(arguments.out / "own.keras", model)
     print(f"held-out loss after {len(history)} epochs: {history[-1]['val_loss']:.4f}")
 
-    # 4. patterns -> patches -> one complex object, in chunks
+    # 4. patterns -> patches, turned to each other where they overlap -> one complex object
     corners, shape = detector.placed(scan, fit)
-    total = FieldSum(shape, stitching.weights(fit.window_px(scan.window_px)), channels=2)
-    reconstruction.reconstruct(model, scan.patterns, corners, total, fit=fit, label="reconstruct")
-    field = reconstruction.complex_object(total)
+    weights = stitching.weights(fit.window_px(scan.window_px))
+    field, _ = reconstruction.reconstruct_turned(
+        model, scan.patterns, corners, shape, weights, fit=fit, label="reconstruct"
+    )
 
     # 5. a file that ptychodus opens, and a picture
     result = dataclasses.replace(scan, positions_px=corners, object=np.nan_to_num(field))

@@ -109,6 +109,8 @@ def stitch(
     centres_px: np.ndarray,
     shape: tuple[int, int],
     weights: np.ndarray | None = None,
+    *,
+    turn: bool = False,
 ) -> np.ndarray:
     """Lay overlapping patches into one complex object.
 
@@ -125,6 +127,9 @@ def stitch(
         Rows and columns of the object.
     weights : (H, W) float, optional
         Above 0; by default they fall from the centre, see `ppn_tf.stitching.weights`.
+    turn : bool
+        Turn patches to each other first. Needed where each phase counts from a zero of its
+        own: ``inference.scaling_of(model).phase_zero == "light"``.
 
     Returns
     -------
@@ -136,12 +141,17 @@ def stitch(
     DataError
         For shapes that do not belong together, NaN, or patches outside the object.
     """
-    from ppn_tf import stitching
+    from ppn_tf import stitching, synchronising
 
     amplitude, phase_rad = ptychodus.split(patches)
     window = (amplitude.shape[1], amplitude.shape[2])
-    total = FieldSum(shape, stitching.weights(window) if weights is None else weights, 2)
-    total.add(np.stack([amplitude, phase_rad], axis=1), ptychodus.corners_px(centres_px, window))
+    weights = stitching.weights(window) if weights is None else np.asarray(weights)
+    corners = ptychodus.corners_px(centres_px, window)
+    if turn:
+        values = amplitude * np.exp(1j * phase_rad.astype(np.float64))
+        return synchronising.turned_field(values, corners, shape, weights)[0]
+    total = FieldSum(shape, weights, 2)
+    total.add(np.stack([amplitude, phase_rad], axis=1), corners)
     mean_amplitude, mean_phase_rad = total.fields()
     return (mean_amplitude * np.exp(1j * mean_phase_rad)).astype(np.complex64)
 
@@ -155,6 +165,7 @@ def train(
     batch_size: int = 32,
     seed: int = 0,
     validation_fraction: float = 0.05,
+    phase_zero: str = "object",
     checkpoint: Path | None = None,
     label: str | None = None,
 ) -> TrainResult:
@@ -167,14 +178,15 @@ def train(
     patches : (N, 2, H, W) float32
         Phase [rad] first, then amplitude.
     model : keras.Model or str
-        A network that knows its scaling, trained further in place; or the name of one
-        (`ppn_tf.models.available`), which is created with the scaling of the training
-        part (logarithm of the counts).
+        A network that knows its scaling, trained further in place; or the name of one,
+        which is created with the scaling of the training part (logarithm of the counts).
     epochs, batch_size : int
     seed : int
         Decides the held-out part, first weights and the order of the batches.
     validation_fraction : float
         Share held out for the learning-rate rule.
+    phase_zero : {"object", "light"}
+        What phases count from, see `ppn_tf.scaling.PHASE_ZEROS`; that of a network given.
     checkpoint : Path, optional
         File from which an interrupted training goes on.
     label : str, optional
@@ -197,11 +209,7 @@ def train(
             f"patches must be (N, 2, H, W) for patterns (N, H, W), received {np.shape(patches)} "
             f"and {patterns.shape}"
         )
-    network, history = fitting.fit(
-        fitting.Pairs(patterns, amplitude, phase_rad),
-        model,
-        fitting.FitOptions(epochs, batch_size, seed, validation_fraction),
-        checkpoint=checkpoint,
-        label=label,
-    )
+    pairs = fitting.Pairs(patterns, amplitude, phase_rad, phase_zero)
+    options = fitting.FitOptions(epochs, batch_size, seed, validation_fraction)
+    network, history = fitting.fit(pairs, model, options, checkpoint=checkpoint, label=label)
     return TrainResult(network, history)

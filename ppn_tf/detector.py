@@ -129,11 +129,18 @@ class Fit:
         -------
         (M, h, w) complex64
             Without binning, its patterns are those of the old probe, cropped. With
-            binning, what lies outside the smaller window is lost.
+            binning, what lies outside the smaller window is lost. Values are those at
+            the middle of the new pixels, which `field` averages the object over.
         """
         far = scipy.fft.fftshift(
             scipy.fft.fft2(scipy.fft.ifftshift(modes, axes=_AXES), axes=_AXES), axes=_AXES
         )
+        # cropping keeps the point at the middle pixel; the middle of larger pixels lies beside it
+        aside = (self.pixel_growth((modes.shape[1], modes.shape[2])) - 1) / 2
+        for axis, move in zip(_AXES, aside, strict=True):
+            side = modes.shape[axis]
+            turns = np.exp(2j * np.pi * (np.arange(side) - side // 2) / side * move)
+            far = far * (turns[:, None] if axis == _AXES[0] else turns)
         near = scipy.fft.fftshift(
             scipy.fft.ifft2(scipy.fft.ifftshift(self._crop(far), axes=_AXES), axes=_AXES),
             axes=_AXES,
@@ -141,6 +148,30 @@ class Fit:
         height, width = near.shape[1] // self.bin_px, near.shape[2] // self.bin_px
         kept = _central(near, (height, width))
         return (kept * self.bin_px * np.sqrt(self.counts_factor)).astype(np.complex64)
+
+    def field(self, windows: np.ndarray) -> np.ndarray:
+        """Return what the new windows show of an object: means over the larger pixels.
+
+        Parameters
+        ----------
+        windows : (N, H, W) real or complex
+            The object in the windows of the detector.
+
+        Returns
+        -------
+        (N, h, w) float64 or complex128
+        """
+        detector_px = (windows.shape[1], windows.shape[2])
+        rows, cols = (
+            _means(have, width, growth)
+            for have, width, growth in zip(
+                detector_px,
+                self.window_px(detector_px),
+                self.pixel_growth(detector_px),
+                strict=True,
+            )
+        )
+        return rows @ windows @ cols.T
 
     def _crop(self, values: np.ndarray) -> np.ndarray:
         return _central(values, self.cropped_px((values.shape[1], values.shape[2])))
@@ -231,6 +262,14 @@ def check_side(window_px: tuple[int, int], wanted_px: tuple[int, int]) -> None:
         f"the network takes patterns of {wanted_px[0]} x {wanted_px[1]} px, received "
         f"{window_px[0]} x {window_px[1]} px: pass {advice}"
     )
+
+
+def _means(have: int, wanted: int, growth: float) -> np.ndarray:
+    """Return the weights of the mean over pixels `growth` wide about the middle, (wanted, have)."""
+    starts = have / 2 + (np.arange(wanted) - wanted / 2) * growth
+    pixels = np.arange(have)
+    ends = np.minimum(starts[:, None] + growth, pixels + 1)
+    return np.clip(ends - np.maximum(starts[:, None], pixels), 0, None) / growth
 
 
 def _central(values: np.ndarray, sides: tuple[int, int]) -> np.ndarray:

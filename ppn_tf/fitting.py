@@ -11,7 +11,7 @@ import numpy as np
 
 from ppn_tf import inference, models, training
 from ppn_tf.data.splits import split_validation
-from ppn_tf.errors import DataError
+from ppn_tf.errors import DataError, OptionError
 from ppn_tf.scaling import Scaling
 
 
@@ -25,6 +25,8 @@ class Pairs:
         Raw counts.
     amplitude, phase_rad : (N, H, W) float32
         Object amplitude, and phase [rad].
+    phase_zero : {"object", "light"}
+        What phases count from, see `ppn_tf.scaling.PHASE_ZEROS`.
 
     Raises
     ------
@@ -35,18 +37,19 @@ class Pairs:
     patterns: np.ndarray
     amplitude: np.ndarray
     phase_rad: np.ndarray
+    phase_zero: str = "object"
 
     def __post_init__(self) -> None:
         shape = np.shape(self.patterns)
         if len(shape) != 3 or 0 in shape:
             raise DataError(f"patterns must be (N, H, W), none 0, received shape {shape}")
-        for field in dataclasses.fields(self):
-            values = np.asarray(getattr(self, field.name), dtype=np.float32)
+        for name in ("patterns", "amplitude", "phase_rad"):
+            values = np.asarray(getattr(self, name), dtype=np.float32)
             if values.shape != shape or not np.isfinite(values).all():
                 raise DataError(
-                    f"{field.name} must be finite and of shape {shape}, received {values.shape}"
+                    f"{name} must be finite and of shape {shape}, received {values.shape}"
                 )
-            object.__setattr__(self, field.name, values)
+            object.__setattr__(self, name, values)
 
     def __len__(self) -> int:
         return len(self.patterns)
@@ -110,8 +113,14 @@ def fit(
         scaling = Scaling.fit(
             pairs.patterns[kept], pairs.amplitude[kept], pairs.phase_rad[kept], "log1p"
         )
+        scaling = dataclasses.replace(scaling, phase_zero=pairs.phase_zero)
         model = models.create(model, (*pairs.patterns.shape[1:], 1), scaling=scaling)
     scaling = inference.scaling_of(model)
+    if scaling.phase_zero != pairs.phase_zero:
+        raise OptionError(
+            f"the network's phases count from the {scaling.phase_zero}'s zero, those of the pairs "
+            f"from the {pairs.phase_zero}'s: expected the same"
+        )
     inference.check_patterns(pairs.patterns, model.input_shape[1:3])
     history = training.train(
         model,

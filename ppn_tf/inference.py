@@ -211,4 +211,4 @@ def scaling_of(model: keras.Model) -> Scaling:
         )
     pattern, amplitude, phase = (layers[name] for name in wanted)
     ranges = [(layer.low, layer.high) for layer in (pattern, amplitude, phase)]
-    return Scaling(pattern.transform, *ranges)
+    return Scaling(pattern.transform, *ranges, phase.zero)

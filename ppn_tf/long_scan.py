@@ -194,6 +194,12 @@ def make_part(job: dict[str, Any]) -> dict[str, Any]:
         from ppn_tf import inference
 
         model = _model(job["model"], job["model_sha256"])
+    if inference.scaling_of(model).phase_zero != "object":
+        raise OptionError(
+            f"{job['model']}: its phases count from a zero of each patch, and chunks are not "
+            "turned to each other: reconstruct without --chunk and --scheduler, or train with "
+            "--phase-zero object"
+        )
     with _timed(stage_s, "read"), hdf5.opened(Path(job["path"])) as file:
         patterns = hdf5.dataset(file, job["key"])[job["start"] : job["stop"]]
     corners, origin, shape = job["corners_px"], job["origin"], job["shape"]

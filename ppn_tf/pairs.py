@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 
 import numpy as np
+from tqdm import tqdm
 
 from ppn_tf import phase, stitching
-from ppn_tf.data import forward
 from ppn_tf.data.formats.scan import Scan
 from ppn_tf.data.modes import simulate_modes
-from ppn_tf.data.random_objects import random_object
-from ppn_tf.detector import Fit, fitted
+from ppn_tf.data.random_objects import EDGE_PX, SCALES_PX, check_ranges, random_object
+from ppn_tf.detector import Fit
 from ppn_tf.errors import DataError, OptionError
 from ppn_tf.fitting import Pairs
-from ppn_tf.probe_modes import scale_probe
+from ppn_tf.scaling import PHASE_ZEROS
 from ppn_tf.seeding import generator
 
 #: Windows per simulated object, and how many windows wide it is.
 _WINDOWS_PER_OBJECT = 256
-_OBJECT_WINDOWS = 8
+_OBJECT_WINDOWS = 4
+
+#: Pixels of windows that are held at once.
+_BATCH_PIXELS = 1 << 21
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,11 +39,13 @@ class Simulation:
     poisson : bool
         Draw counts from a Poisson distribution.
     seed : int
+    phase_zero : {"light", "object"}
+        What phases count from, see `ppn_tf.scaling.PHASE_ZEROS`.
 
     Raises
     ------
     OptionError
-        For less than 2 patterns.
+        For less than 2 patterns, ranges that no object has, or an unknown zero.
     """
 
     count: int
@@ -47,100 +53,180 @@ class Simulation:
     phase_range_rad: tuple[float, float] = (-1.0, 1.0)
     poisson: bool = True
     seed: int = 0
+    phase_zero: str = "light"
 
     def __post_init__(self) -> None:
         if self.count < 2:
             raise OptionError(f"expected at least 2 patterns to simulate, received {self.count}")
+        check_ranges(self.amplitude_range, self.phase_range_rad)
+        _check_zero(self.phase_zero)
 
 
-def of_scan(scan: Scan, fit: Fit) -> Pairs:
+def of_scan(scan: Scan, fit: Fit, phase_zero: str = "light") -> Pairs:
     """Pair the patterns of a scan with the windows of its object.
 
-    Where cropping makes the object's pixels grow, they are averaged over blocks, as a
-    complex field. The phase is unwrapped over the whole object. Windows are cut at the
-    nearest whole pixel.
+    Where cropping makes the object's pixels grow, they are averaged, as a complex field.
+    The phase is unwrapped over the whole object. Windows are cut at the nearest whole
+    pixel of the scan's object; those that leave it are left out.
+
+    Parameters
+    ----------
+    scan : Scan
+    fit : Fit
+    phase_zero : {"light", "object"}
+        What phases count from; ``"light"`` needs the scan's probe.
 
     Raises
     ------
     DataError
-        For a scan without an object, or no window inside it.
+        For a scan without an object, without the probe that is needed, or no window
+        inside the object.
     OptionError
-        If pixels would grow by no whole number.
+        For an unknown zero.
     """
+    _check_zero(phase_zero)
     if scan.object is None:
         raise DataError(
             "the scan holds no object to train on: reconstruct it first (ppn-tf refine --start "
             "flat), or pass --simulate N"
         )
-    growth = fit.pixel_growth(scan.window_px)
-    if (growth != np.round(growth)).any():
-        raise OptionError(
-            f"--crop makes the object's pixels grow by {growth.tolist()}: expected whole numbers, "
-            f"so sides that divide the detector's {scan.window_px}"
+    light = _light(scan, phase_zero)
+    window = scan.window_px
+    corners = np.round(scan.positions_px).astype(np.int64)
+    last = np.array(scan.object.shape) - window
+    inside = np.flatnonzero(((corners >= 0) & (corners <= last)).all(axis=1))
+    if not len(inside):
+        raise DataError(
+            f"no window of {window} px lies inside the object of {scan.object.shape} px"
         )
-    field = _block_mean(scan.object, growth.astype(int).tolist())
-    small = fitted(scan, fit)
-    window = small.window_px
-    corners = np.round(fit.corners_px(scan.positions_px, scan.window_px)).astype(np.int64)
-    last = np.array(field.shape) - window
-    inside = ((corners >= 0) & (corners <= last)).all(axis=1)
-    if not inside.any():
-        raise DataError(f"no window of {window} px lies inside the object of {field.shape} px")
-    phase_rad = phase.unwrap(field, near_rad=0.0)
-    return Pairs(
-        small.patterns[inside],
-        stitching.extract(np.abs(field), corners[inside], window),
-        stitching.extract(phase_rad, corners[inside], window),
-    )
+    phase_rad = phase.unwrap(scan.object, near_rad=0.0)
+    parts = []
+    for some in _batches(inside, window):
+        amplitude = stitching.extract(np.abs(scan.object), corners[some], window)
+        angles = stitching.extract(phase_rad, corners[some], window)
+        counts = fit.patterns(scan.patterns[some], scan.mask)
+        parts.append((counts, *_targets(amplitude, angles, fit, light)))
+    return _joined(parts, phase_zero)
 
 
-def simulated(scan: Scan, fit: Fit, options: Simulation) -> Pairs:
+def simulated(scan: Scan, fit: Fit, options: Simulation, *, label: str | None = None) -> Pairs:
     """Simulate patterns of random objects with the probe of a scan, at its counts.
 
-    The probe is scaled so that the mean counts of a random object are those of the scan.
+    The whole detector is simulated and then treated like the measured patterns, so that
+    what `fit` does to them is in the pairs too. Of every object the mean counts on valid
+    pixels are those of the scan. Structures are 1.5 to 12 pixels of the result wide.
+
+    Parameters
+    ----------
+    scan : Scan
+        With the probe that lit the sample, in all its modes.
+    fit : Fit
+    options : Simulation
+    label : str, optional
+        Of a progress bar on standard error.
 
     Raises
     ------
     DataError
-        For a scan without a probe, or windows that are not square.
+        For a scan without a probe, patterns without counts, or windows that are not square.
     """
     if scan.probe is None:
-        raise DataError("the scan holds no probe to simulate with: add it to its file")
-    small = fitted(scan, fit)
-    height, width = small.window_px
-    if height != width:
-        raise DataError(f"simulation needs square windows, received {height} x {width} px")
-    assert small.probe is not None
-    probe = scale_probe(small.probe, small.patterns)
-    side = _OBJECT_WINDOWS * width
-    noise = forward.NoiseModel("counted", None, options.poisson, 0.0)
+        raise DataError("the scan holds no probe to simulate with: add it to its file, or --probe")
+    height, width = scan.window_px
+    if height != width or len(set(fit.window_px(scan.window_px))) > 1:
+        raise DataError(
+            f"simulation needs square windows, received {height} x {width} px, used "
+            f"{' x '.join(map(str, fit.window_px(scan.window_px)))} px"
+        )
+    light = _light(scan, options.phase_zero)
+    starts = range(0, options.count, _WINDOWS_PER_OBJECT)
     parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
-    for index, start in enumerate(range(0, options.count, _WINDOWS_PER_OBJECT)):
-        seed = int(generator(options.seed, "object", index).integers(2**31))
-        drawn = random_object(
-            (side, side),
-            seed=seed,
-            amplitude_range=options.amplitude_range,
-            phase_range_rad=options.phase_range_rad,
-        )
+    for index, start in enumerate(tqdm(starts, desc=label, disable=label is None, unit="object")):
         number = min(_WINDOWS_PER_OBJECT, options.count - start)
-        places = generator(seed, "jitter").integers(0, side - width, (number, 2), endpoint=True)
-        # an object that absorbs would otherwise leave fewer counts than were measured
-        lit = probe / np.sqrt(np.mean(np.abs(drawn.complex) ** 2))
-        counts = simulate_modes(drawn.complex, lit, places, noise, seed)
-        if small.mask is not None:
-            counts = np.where(small.mask, counts, np.float32(0))
-        parts.append(
-            (
-                counts,
-                stitching.extract(drawn.amplitude, places, width),
-                stitching.extract(drawn.phase_rad, places, width),
-            )
+        parts.extend(_of_one_object(scan, fit, options, light, index, number))
+    return _joined(parts, options.phase_zero)
+
+
+def _of_one_object(
+    scan: Scan, fit: Fit, options: Simulation, light: np.ndarray | None, index: int, number: int
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Yield patterns, amplitude and phase of batches of windows of one object."""
+    assert scan.probe is not None
+    window, seed = scan.window_px, int(generator(options.seed, "object", index).integers(2**31))
+    side, growth = _OBJECT_WINDOWS * window[0], float(fit.pixel_growth(window)[0])
+    drawn = random_object(
+        (side, side),
+        seed=seed,
+        amplitude_range=options.amplitude_range,
+        phase_range_rad=options.phase_range_rad,
+        scales_px=[scale * growth for scale in SCALES_PX],
+        edge_px=EDGE_PX * growth,
+    )
+    places = generator(seed, "jitter").integers(0, side - window[0], (number, 2), endpoint=True)
+    noise = generator(seed, "noise")
+    valid = np.ones(window, bool) if scan.mask is None else scan.mask
+    wanted = float(scan.patterns[:, valid].sum(axis=1, dtype=np.float64).mean())
+    factor = None
+    for some in _batches(places, window):
+        counts = simulate_modes(drawn.complex, scan.probe, some).astype(np.float64)
+        if factor is None:
+            # patterns do not hold how much the object absorbs
+            factor = wanted / _positive(counts[:, valid].sum(axis=1).mean())
+        counts *= factor
+        if options.poisson:
+            counts = noise.poisson(counts)
+        amplitude = stitching.extract(drawn.amplitude, some, window)
+        angles = stitching.extract(drawn.phase_rad, some, window)
+        small = fit.patterns(np.where(valid, counts, 0), scan.mask)
+        yield (small, *_targets(amplitude, angles, fit, light))
+
+
+def _targets(
+    amplitude: np.ndarray, phase_rad: np.ndarray, fit: Fit, light: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return amplitude and phase of the means over the network's pixels; nothing is wrapped."""
+    windows = amplitude * np.exp(1j * phase_rad.astype(np.float64))
+    field, near = fit.field(windows), fit.field(phase_rad)
+    angles = near + np.angle(field * np.exp(-1j * near))
+    if light is not None:
+        zero = np.angle((windows * light).sum(axis=(1, 2)))
+        whole = np.round(((phase_rad * light).sum(axis=(1, 2)) - zero) / (2 * np.pi))
+        angles = angles - (zero + 2 * np.pi * whole)[:, None, None]
+    return np.abs(field).astype(np.float32), angles.astype(np.float32)
+
+
+def _light(scan: Scan, phase_zero: str) -> np.ndarray | None:
+    """Return the share of the light in each pixel of the window, None where it is not needed."""
+    if phase_zero != "light":
+        return None
+    if scan.probe is None:
+        raise DataError(
+            "phases count from the mean that the light sees, but the scan holds no probe: pass "
+            "--probe FILE, or --phase-zero object"
         )
-    return Pairs(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+    light = (np.abs(scan.probe.astype(np.complex128)) ** 2).sum(axis=0)
+    return light / _positive(light.sum())
 
 
-def _block_mean(values: np.ndarray, factors: list[int]) -> np.ndarray:
-    rows, cols = (have // factor for have, factor in zip(values.shape, factors, strict=True))
-    cut = values[: rows * factors[0], : cols * factors[1]].astype(np.complex128)
-    return cut.reshape(rows, factors[0], cols, factors[1]).mean(axis=(1, 3))
+def _positive(value: float) -> float:
+    if not (np.isfinite(value) and value > 0):
+        raise DataError(f"the probe gives no light on valid pixels ({value}): check probe and mask")
+    return float(value)
+
+
+def _check_zero(phase_zero: str) -> None:
+    if phase_zero not in PHASE_ZEROS:
+        raise OptionError(
+            f"unknown phase_zero {phase_zero!r}: expected one of {', '.join(PHASE_ZEROS)}"
+        )
+
+
+def _batches(values: np.ndarray, window_px: tuple[int, int]) -> Iterator[np.ndarray]:
+    step = max(1, _BATCH_PIXELS // (window_px[0] * window_px[1]))
+    for start in range(0, len(values), step):
+        yield values[start : start + step]
+
+
+def _joined(parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]], phase_zero: str) -> Pairs:
+    patterns, amplitude, phase_rad = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    return Pairs(patterns, amplitude, phase_rad, phase_zero)

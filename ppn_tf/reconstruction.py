@@ -6,13 +6,14 @@ adds goes into a `FieldSum`, and sums of several parts of a scan add up.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Protocol
 
 import keras
 import numpy as np
 from tqdm import tqdm
 
-from ppn_tf import inference
+from ppn_tf import inference, synchronising
 from ppn_tf.detector import Fit, check_side
 from ppn_tf.errors import DataError, OptionError
 from ppn_tf.field_sum import FieldSum
@@ -78,16 +79,83 @@ def reconstruct(
     OptionError
         For a chunk below 1, or a network without a scaling.
     """
+    steps = _predicted(model, patterns, corners_px, fit, mask, batch_size, chunk, label)
+    for start, found in steps:
+        corners = corners_px[start : start + len(found.amplitude)]
+        total.add(np.stack([found.amplitude, found.phase], axis=1), corners)
+    return total
+
+
+def reconstruct_turned(
+    model: keras.Model,
+    patterns: Sliceable,
+    corners_px: np.ndarray,
+    shape: tuple[int, int],
+    weights: np.ndarray,
+    *,
+    fit: Fit | None = None,
+    mask: np.ndarray | None = None,
+    batch_size: int = 32,
+    chunk: int = CHUNK_PATTERNS,
+    label: str | None = None,
+) -> tuple[np.ndarray, int]:
+    """Reconstruct patterns, turn the patches to each other and stitch them.
+
+    For networks whose phases count from a zero of each patch: `needs_turns`. All patches
+    are held at once. Further parameters and errors are those of `reconstruct`.
+
+    Parameters
+    ----------
+    shape : (int, int)
+        Rows and columns of the field.
+    weights : (h, w) float
+        See `ppn_tf.stitching.weights`.
+
+    Returns
+    -------
+    field : (rows, cols) complex64
+        Of mean phase 0; NaN where no patch lies.
+    islands : int
+        Parts of the scan without an overlap: their phases are unknown to each other.
+    """
+    patches = np.empty((patterns.shape[0], *weights.shape), np.complex64)
+    steps = _predicted(model, patterns, corners_px, fit, mask, batch_size, chunk, label)
+    for start, found in steps:
+        values = found.amplitude * np.exp(1j * found.phase)
+        patches[start : start + len(values)] = values
+    return synchronising.turned_field(patches, corners_px, shape, weights)
+
+
+def needs_turns(model: keras.Model) -> bool:
+    """Tell whether a network's phases count from a zero of each patch.
+
+    Raises
+    ------
+    OptionError
+        If the network carries no scaling.
+    """
+    return inference.scaling_of(model).phase_zero == "light"
+
+
+def _predicted(
+    model: keras.Model,
+    patterns: Sliceable,
+    corners_px: np.ndarray,
+    fit: Fit | None,
+    mask: np.ndarray | None,
+    batch_size: int,
+    chunk: int,
+    label: str | None,
+) -> Iterator[tuple[int, inference.Patches]]:
+    """Yield the first index of each chunk, and its patches."""
     fit = Fit() if fit is None else fit
     count = _checked(model, patterns, len(corners_px), fit, chunk, batch_size)
     with tqdm(total=count, desc=label, disable=label is None, unit="pattern") as bar:
         for start in range(0, count, chunk):
             stop = min(start + chunk, count)
             counts = fit.patterns(np.asarray(patterns[start:stop]), mask)
-            found = inference.infer(model, counts, batch_size=batch_size)
-            total.add(np.stack([found.amplitude, found.phase], axis=1), corners_px[start:stop])
+            yield start, inference.infer(model, counts, batch_size=batch_size)
             bar.update(stop - start)
-    return total
 
 
 def _checked(

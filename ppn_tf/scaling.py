@@ -13,6 +13,10 @@ from ppn_tf.errors import DataError, OptionError
 #: The paper gives neither base nor offset; log1p is defined at zero counts.
 TRANSFORMS = ("linear", "log1p")
 
+#: What the phase of a patch counts from: the object's own zero, as in the paper, or the
+#: mean phase that the probe's light sees in the window. A pattern holds the second alone.
+PHASE_ZEROS = ("object", "light")
+
 
 @dataclasses.dataclass(frozen=True)
 class Scaling:
@@ -28,18 +32,25 @@ class Scaling:
         Object amplitudes that map to 0 and 1.
     phase_range_rad : (float, float)
         Object phases in radians that map to 0 and 1.
+    phase_zero : {"object", "light"}
+        What phases count from, see `PHASE_ZEROS`.
     """
 
     transform: str
     input_range: tuple[float, float]
     amplitude_range: tuple[float, float]
     phase_range_rad: tuple[float, float]
+    phase_zero: str = "object"
 
     def __post_init__(self) -> None:
         if self.transform not in TRANSFORMS:
             raise OptionError(
                 f"unknown input transform {self.transform!r}: expected one of "
                 f"{', '.join(TRANSFORMS)}"
+            )
+        if self.phase_zero not in PHASE_ZEROS:
+            raise OptionError(
+                f"unknown phase_zero {self.phase_zero!r}: expected one of {', '.join(PHASE_ZEROS)}"
             )
         for name in ("input_range", "amplitude_range", "phase_range_rad"):
             low, high = (float(value) for value in getattr(self, name))
@@ -89,6 +100,8 @@ class Scaling:
             tuple(values["input_range"]),
             tuple(values["amplitude_range"]),
             tuple(values["phase_range_rad"]),
+            # records from before there was a choice
+            values.get("phase_zero", "object"),
         )
 
 

@@ -17,13 +17,13 @@ def picture():
     return values + np.linspace(0, 0.1, 28)
 
 
-def network(side=SIDE_PX):
+def network(side=SIDE_PX, zero="object"):
     """Amplitude = counts / 100, phase = 1 - counts / 100 [rad]: both linear."""
     inputs = keras.Input((side, side, 1))
     x = PatternScaling("linear", 0.0, 200.0, name="pattern_scaling")(inputs)
     y = keras.layers.Rescaling(-1.0, offset=1.0)(x)
     x = TargetScaling(0.0, 2.0, name="amplitude_scaling")(x)
-    y = TargetScaling(-1.0, 1.0, unit="rad", name="phase_scaling")(y)
+    y = TargetScaling(-1.0, 1.0, unit="rad", zero=zero, name="phase_scaling")(y)
     return keras.Model(inputs, {"amplitude": x, "phase": y}, name="by-hand")
 
 

@@ -136,6 +136,20 @@ def test_stitch_places_patches_by_their_centres():
     )
 
 
+def test_stitch_turns_patches_to_each_other():
+    rng = np.random.default_rng(0)
+    field = (0.5 + rng.random((12, 12))) * np.exp(2j * rng.random((12, 12)))
+    corners = np.array([(row, col) for row in (0, 3, 6) for col in (0, 3, 6)])
+    cut = stitching.extract(field, corners, 6) * np.exp(5j * rng.random(9))[:, None, None]
+    patches = np.stack([np.angle(cut), np.abs(cut)], axis=1)
+    found = ppn_tf.stitch(patches, corners + 3.0, (12, 12), turn=True)
+    mean = field.mean()
+    # float32 rounding
+    np.testing.assert_allclose(found, field * np.conj(mean) / abs(mean), atol=1e-6)
+    apart = ppn_tf.stitch(patches, corners + 3.0, (12, 12))
+    assert np.abs(apart - found).max() > 0.1
+
+
 def test_stitch_leaves_nan_where_no_patch_lies():
     patch = np.stack([np.zeros((1, 2, 2)), np.ones((1, 2, 2))], axis=1)
     found = ppn_tf.stitch(patch, np.array([[1.0, 1.0]]), (2, 3))
@@ -155,8 +169,9 @@ def test_stitch_leaves_nan_where_no_patch_lies():
     ],
 )
 def test_stitch_refuses(arguments, message):
-    with pytest.raises(DataError, match=message):
-        ppn_tf.stitch(*arguments)
+    for turn in (False, True):
+        with pytest.raises(DataError, match=message):
+            ppn_tf.stitch(*arguments, turn=turn)
 
 
 def test_field_sum_is_the_stitched_mean_at_whole_pixels():
@@ -208,6 +223,10 @@ def test_train_makes_a_network_that_infers():
     assert ppn_tf.infer(patterns, found.model).shape == patches.shape
     with pytest.raises(DataError, match="patches must be"):
         ppn_tf.train(patterns[:3], patches)
+    light = ppn_tf.train(patterns, patches, "ptychonn", **options, phase_zero="light").model
+    assert ppn_tf.inference.scaling_of(light).phase_zero == "light"
+    with pytest.raises(OptionError, match="from the light's zero, those of the pairs from the obj"):
+        ppn_tf.train(patterns, patches, light, **options)
 
 
 def test_train_goes_on_with_a_network_and_keeps_its_scaling():

@@ -304,6 +304,30 @@ def test_reconstruct_crops_and_lies_over_the_scan(scan, model, tmp_path, capsys)
     np.testing.assert_allclose(field[12, 15], by_hand.expected()[6, 7], atol=5e-3)
 
 
+def test_reconstruct_turns_patches_of_their_own_zero(scan, tmp_path, capsys):
+    by_hand.network(zero="light").save(tmp_path / "light.keras")
+    command = ("reconstruct", scan, "--model", tmp_path / "light.keras", "-o", tmp_path / "o.npz")
+    assert answer(capsys, *command)["remarks"] == []
+    mean = by_hand.expected().mean()
+    np.testing.assert_allclose(
+        formats.read(tmp_path / "o.npz").object,
+        by_hand.expected() * np.conj(mean) / abs(mean),
+        atol=1e-5,
+    )
+    known = by_hand.scan()
+    ends = np.isin(np.arange(len(known.patterns)), (0, len(known.patterns) - 1))
+    two = dataclasses.replace(
+        known,
+        patterns=known.patterns[ends],
+        positions_px=known.positions_px[ends],
+        positions_m=None,
+    )
+    formats.write(tmp_path / "two.npz", two)
+    words = ("--model", tmp_path / "light.keras", "-o", tmp_path / "p.npz")
+    values = answer(capsys, "reconstruct", tmp_path / "two.npz", *words)
+    assert "falls into 2 parts that do not overlap" in values["remarks"][0]
+
+
 def test_reconstruct_scales_counts_when_asked(scan, model, tmp_path, capsys):
     known = by_hand.scan()
     faint = dataclasses.replace(known, patterns=known.patterns / 50, mask=np.ones((8, 8), bool))

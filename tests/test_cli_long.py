@@ -55,6 +55,15 @@ def test_refusals(pair, capsys, words, message):
     assert not (pair / "out.h5").exists()
 
 
+def test_phases_of_their_own_zero_are_refused(pair, capsys):
+    by_hand.network(zero="light").save(pair / "m.keras")
+    assert call(pair, "--chunk", 7) == 2
+    message = capsys.readouterr().err
+    assert "m.keras: its phases count from a zero of each patch" in message
+    assert "train with --phase-zero object" in message
+    assert not (pair / "out.h5").exists()
+
+
 def test_masks_and_other_orders_are_refused(pair, capsys):
     with h5py.File(pair / "s_para.h5", "a") as file:
         file["probe_position_indexes"][:2] = 1, 0

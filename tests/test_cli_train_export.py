@@ -64,17 +64,32 @@ def test_train_on_a_scan_with_its_object(registered, scan, tmp_path, capsys):
 
 def test_train_on_simulations_with_the_probe(registered, tmp_path, capsys):
     formats.write(tmp_path / "bare.npz", by_hand.scan())
-    out = tmp_path / "own.keras"
-    values = answer(
-        capsys,
-        *train(tmp_path / "bare.npz", out, "--epochs", 1, "--simulate", 40),
-        "--phase-range",
-        -2,
-        0,
+    simulated = ("--epochs", 1, "--simulate", 40, "--phase-range", -2, 0)
+    for zero, low in (("light", -1.7), ("object", -1.9)):
+        out = tmp_path / f"{zero}.keras"
+        words = train(tmp_path / "bare.npz", out, *simulated, "--phase-zero", zero)
+        assert answer(capsys, *words)["pairs"] == 40
+        scaling = inference.scaling_of(api.load_model(out))
+        assert scaling.phase_zero == zero
+        # the object's phases begin at -2; the light sees about -1
+        ends = scaling.phase_range_rad
+        assert ends[0] >= -2
+        assert (ends[0] < low) == (zero == "object")
+        assert (ends[1] > 0.5) == (zero == "light")
+        record = json.loads((tmp_path / f"{zero}.keras.json").read_text())
+        assert record["settings"]["phase_zero"] == zero
+
+
+def test_train_with_the_probe_of_another_file(registered, scan, tmp_path, capsys):
+    formats.write(tmp_path / "bare.npz", by_hand.scan(probe=None))
+    out, words = tmp_path / "own.keras", ("--epochs", 1, "--simulate", 9)
+    answer(capsys, *train(tmp_path / "bare.npz", out, "--probe", scan, *words))
+    assert json.loads((tmp_path / "own.keras.json").read_text())["settings"]["probe"] == "scan.npz"
+    np.save(tmp_path / "small.npy", np.ones((4, 4), np.complex64))
+    message = refused(
+        capsys, *train(scan, tmp_path / "b.keras", "--probe", tmp_path / "small.npy", *words)
     )
-    assert values["pairs"] == 40
-    scaling = inference.scaling_of(api.load_model(out))
-    assert -2 <= scaling.phase_range_rad[0] < -1.8
+    assert "needs a probe of 8 x 8 px, received 4 x 4 px" in message
 
 
 def test_a_killed_training_goes_on(registered, scan, tmp_path, capsys, monkeypatch):

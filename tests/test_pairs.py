@@ -35,7 +35,8 @@ def test_modes_add_up():
 
 def test_pairs_of_a_scan_are_the_windows_of_its_object():
     scan, drawn = a_scan()
-    found = pairs.of_scan(scan, Fit())
+    found = pairs.of_scan(scan, Fit(), "object")
+    assert found.phase_zero == "object"
     corners = scan.positions_px.astype(int)
     # complex64 in between
     np.testing.assert_allclose(
@@ -46,36 +47,56 @@ def test_pairs_of_a_scan_are_the_windows_of_its_object():
     )
 
 
+def test_phases_count_from_the_mean_that_the_light_sees():
+    scan, drawn = a_scan(modes=2)
+    found = pairs.of_scan(scan, Fit())
+    assert found.phase_zero == "light"
+    light = (np.abs(scan.probe) ** 2).sum(axis=0)
+    patches = found.amplitude * np.exp(1j * found.phase_rad)
+    # complex64 in between; measured 4e-8
+    assert np.abs(np.angle((patches * light).sum(axis=(1, 2)))).max() < 1e-6
+    windows = forward.extract_patches(drawn.phase_rad, (16, 16), scan.positions_px.astype(int))
+    away = found.phase_rad - windows
+    np.testing.assert_allclose(away - away[:, :1, :1], 0, atol=1e-6)
+    with pytest.raises(DataError, match="holds no probe: pass --probe FILE, or --phase-zero obj"):
+        pairs.of_scan(Scan(scan.patterns, scan.positions_px, object=scan.object), Fit())
+
+
 def test_cropping_averages_the_object_over_its_larger_pixels():
     scan, drawn = a_scan()
-    found = pairs.of_scan(scan, Fit(crop_px=8))
+    found = pairs.of_scan(scan, Fit(crop_px=8), "object")
     assert found.patterns.shape == (len(scan.patterns), 8, 8)
     blocks = drawn.complex.reshape(24, 2, 24, 2).mean(axis=(1, 3))
     np.testing.assert_allclose(found.amplitude[0], np.abs(blocks[:8, :8]), atol=1e-5)
+    np.testing.assert_allclose(found.phase_rad[0], np.angle(blocks[:8, :8]), atol=1e-5)
     # binning: the middle of the window
-    found = pairs.of_scan(scan, Fit(bin_px=2))
+    found = pairs.of_scan(scan, Fit(bin_px=2), "object")
     np.testing.assert_allclose(found.amplitude[0], drawn.amplitude[4:12, 4:12], atol=1e-6)
+    # pixels of 4/3: a whole one and a third of the next
+    found = pairs.of_scan(scan, Fit(crop_px=12), "object")
+    first = drawn.complex[:2, :2] * np.outer([1, 1 / 3], [1, 1 / 3]) / (4 / 3) ** 2
+    assert found.amplitude[0, 0, 0] == pytest.approx(abs(first.sum()), abs=1e-5)
 
 
 def test_pairs_of_a_scan_refuse():
     scan, _ = a_scan(with_object=False)
     with pytest.raises(DataError, match="no object to train on.*--simulate N"):
         pairs.of_scan(scan, Fit())
-    with pytest.raises(OptionError, match="whole numbers"):
-        pairs.of_scan(a_scan()[0], Fit(crop_px=12))
+    with pytest.raises(OptionError, match="unknown phase_zero 'sky'.*object, light"):
+        pairs.of_scan(scan, Fit(), "sky")
 
 
 def test_simulation_has_the_counts_of_the_scan_and_its_own_truth():
     scan, _ = a_scan(with_object=False, modes=2)
-    options = pairs.Simulation(300, (0.4, 0.9), (-0.5, 1.5), poisson=False, seed=5)
+    options = pairs.Simulation(300, (0.4, 0.9), (-0.5, 1.5), False, 5, "object")
     found = pairs.simulated(scan, Fit(), options)
     assert found.patterns.shape == (300, 16, 16)
     for values, (low, high) in ((found.amplitude, (0.4, 0.9)), (found.phase_rad, (-0.5, 1.5))):
         assert low <= values.min() < low + 0.1
-        assert high - 0.1 < values.max() <= high
+        assert high - 0.1 < values.max() <= high + 1e-6
     measured = scan.patterns.sum(axis=(1, 2)).mean()
-    # 2 objects and 300 places: the mean transmission of what was hit differs a little
-    assert found.patterns.sum(axis=(1, 2)).mean() == pytest.approx(measured, rel=0.1)
+    # 2 objects, each at these counts
+    assert found.patterns.sum(axis=(1, 2)).mean() == pytest.approx(measured, rel=1e-4)
     np.testing.assert_array_equal(found.patterns, pairs.simulated(scan, Fit(), options).patterns)
     # one pattern from its truth, the probe at its unknown scale
     wave = found.amplitude[7] * np.exp(1j * found.phase_rad[7]) * scan.probe[0]
@@ -83,6 +104,30 @@ def test_simulation_has_the_counts_of_the_scan_and_its_own_truth():
     np.testing.assert_allclose(
         again / again.sum(), found.patterns[7] / found.patterns[7].sum(), atol=1e-4
     )
+
+
+def test_simulation_treats_the_whole_detector_as_the_measured_one():
+    scan, _ = a_scan(with_object=False)
+    options = pairs.Simulation(8, poisson=False)
+    whole = pairs.simulated(scan, Fit(), options)
+    binned = pairs.simulated(scan, Fit(bin_px=2), options)
+    sums = whole.patterns.reshape(8, 8, 2, 8, 2).sum(axis=(2, 4))
+    np.testing.assert_allclose(binned.patterns, sums, rtol=1e-5)
+    np.testing.assert_allclose(binned.amplitude, whole.amplitude[:, 4:12, 4:12], atol=1e-6)
+    # the zero is that of the whole window
+    np.testing.assert_allclose(binned.phase_rad, whole.phase_rad[:, 4:12, 4:12], atol=1e-6)
+
+
+def test_phases_beyond_a_turn_are_not_wrapped():
+    scan, _ = a_scan(with_object=False)
+    ranges = {"phase_range_rad": (-9.0, 9.0), "poisson": False}
+    light = pairs.simulated(scan, Fit(), pairs.Simulation(20, **ranges))
+    own = pairs.simulated(scan, Fit(), pairs.Simulation(20, **ranges, phase_zero="object"))
+    away = light.phase_rad - own.phase_rad
+    np.testing.assert_allclose(away - away[:, :1, :1], 0, atol=1e-5)
+    weights = (np.abs(scan.probe[0]) ** 2) / (np.abs(scan.probe[0]) ** 2).sum()
+    # the mean that the light sees is the nearest zero
+    assert np.abs((light.phase_rad * weights).sum(axis=(1, 2))).max() <= np.pi + 1e-5
 
 
 def test_simulation_draws_photons_and_leaves_dead_pixels_dark():
@@ -111,12 +156,17 @@ def test_simulation_refuses():
     ):
         with pytest.raises(OptionError, match=message):
             random_object((8, 8), **options)
+    with pytest.raises(OptionError, match="phase range: expected low < high"):
+        pairs.Simulation(2, phase_range_rad=(1.0, 1.0))
 
 
 def test_random_object_has_two_levels_in_half_of_its_area():
-    drawn = random_object((128, 128), seed=0)
+    drawn = random_object((128, 128), seed=0, edge_px=0.0)
     ends = np.isclose(drawn.amplitude, 0.5) | np.isclose(drawn.amplitude, 1.0)
     assert ends.mean() == pytest.approx(0.5, abs=0.02)
+    soft = random_object((128, 128), seed=0)
+    assert 0.5 <= soft.amplitude.min() < soft.amplitude.max() <= 1
+    assert 0.1 < (soft.amplitude != drawn.amplitude).mean() < 0.5
     correlation = np.corrcoef(drawn.amplitude.ravel(), drawn.phase_rad.ravel())[0, 1]
     # 128 px of structures up to 32 px: a few independent areas
     assert abs(correlation) < 0.4

@@ -31,6 +31,19 @@ def test_every_chunk_gives_the_object(model, chunk):
     np.testing.assert_allclose(found, by_hand.expected(), atol=1e-6)
 
 
+def test_patches_of_their_own_zero_are_turned():
+    """The patches agree already: nothing but the mean phase is taken out."""
+    model, scan = by_hand.network(zero="light"), by_hand.scan()
+    assert reconstruction.needs_turns(model)
+    found, islands = reconstruction.reconstruct_turned(
+        model, scan.patterns, scan.positions_px, (24, 28), stitching.weights(8), chunk=7
+    )
+    mean = by_hand.expected().mean()
+    # float32 rounding
+    np.testing.assert_allclose(found, by_hand.expected() * np.conj(mean) / abs(mean), atol=1e-5)
+    assert islands == 1
+
+
 def test_frames_of_a_file_are_read_chunk_by_chunk(model, tmp_path):
     """An HDF5 data set, in two parts as two workers would take it."""
     scan = by_hand.scan()

@@ -6,6 +6,9 @@ until --crop or --bin says what to do. OUT.h5 is a ptychodus product, OUT.npz an
 file. Where the scan has a probe, the R-factor says how far the patterns that object and
 probe give are from those measured (0: not at all), beside that of an empty object.
 
+Where the network's phases count from the mean that the light sees (ppn-tf train), patches
+are turned to each other where they overlap; the object's mean phase is then 0.
+
 Example:
   ppn-tf reconstruct chart.npz --model ppn-ltem -o object.npz --picture object.png
   ppn-tf reconstruct scan_dp.h5 --model own.keras -o product.h5 --crop 64 --bin 2
@@ -41,6 +44,7 @@ _ALIKE = 3.0
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     scans.add_scan(parser)
+    scans.add_probe(parser)
     parser.add_argument(
         "--model", required=True, metavar="M", help="a .keras file, or a released name: ppn-ltem"
     )
@@ -111,7 +115,12 @@ def run(arguments: argparse.Namespace) -> Answer:
     detector.check_side(fit.window_px(scan.window_px), model.input_shape[1:3])
     fit, remarks = scaled_counts(fit, arguments.counts, scan, model)
     started = time.perf_counter()
-    result, found = _reconstruct(arguments, scan, model, fit)
+    result, found, islands = _reconstruct(arguments, scan, model, fit)
+    if islands > 1:
+        remarks.append(
+            f"the scan falls into {islands} parts that do not overlap: how their phases are to "
+            "each other is not known"
+        )
     seconds = time.perf_counter() - started
     write(output, result)
     files = [str(output)]
@@ -136,31 +145,34 @@ def run(arguments: argparse.Namespace) -> Answer:
 
 def _reconstruct(
     arguments: argparse.Namespace, scan: Scan, model: keras.Model, fit: Fit
-) -> tuple[Scan, np.ndarray]:
-    """Return the scan with the object, and the object with NaN where no patch lies."""
+) -> tuple[Scan, np.ndarray, int]:
+    """Return the scan with the object, the object with NaN where no patch lies, and islands."""
     from ppn_tf import detector, reconstruction, refinement, stitching
     from ppn_tf.field_sum import FieldSum
 
     corners, shape = detector.placed(scan, fit)
     weights = stitching.weights(model.input_shape[1:3], arguments.weights)
-    total = reconstruction.reconstruct(
-        model,
-        scan.patterns,
-        corners,
-        FieldSum(shape, weights, 2),
-        fit=fit,
-        mask=scan.mask,
-        batch_size=arguments.batch_size,
-        label="reconstruct",
-    )
-    found = reconstruction.complex_object(total)
+    how: dict[str, Any] = {
+        "fit": fit,
+        "mask": scan.mask,
+        "batch_size": arguments.batch_size,
+        "label": "reconstruct",
+    }
+    if reconstruction.needs_turns(model):
+        found, islands = reconstruction.reconstruct_turned(
+            model, scan.patterns, corners, shape, weights, **how
+        )
+    else:
+        total = FieldSum(shape, weights, 2)
+        reconstruction.reconstruct(model, scan.patterns, corners, total, **how)
+        found, islands = reconstruction.complex_object(total), 1
     result = dataclasses.replace(
         detector.fitted(scan, fit),
         positions_px=corners,
         object=refinement.filled(found),
         provenance=_provenance(arguments, scan, fit),
     )
-    return result, found
+    return result, found, islands
 
 
 def crop_and_bin(arguments: argparse.Namespace) -> Fit:

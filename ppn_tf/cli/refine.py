@@ -34,6 +34,7 @@ ON_INTERRUPT = "what is done lies in the .partial.npz file beside -o: the same c
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     scans.add_scan(parser)
+    scans.add_probe(parser)
     parser.add_argument(
         "--start",
         type=Path,
@@ -87,7 +88,7 @@ def run(arguments: argparse.Namespace) -> Answer:
     )
     scan = scans.read_scan(arguments)
     check_writable(output, scan)
-    task, covered = make_task(scan, arguments.start)
+    task, covered = make_task(scan, arguments.start, own_probe=arguments.probe is not None)
     device = devices.select_device(arguments.gpu)
     first = refinement.r_factor(task)
     checkpoint = output.with_name(output.name + ".partial.npz")
@@ -122,7 +123,7 @@ def run(arguments: argparse.Namespace) -> Answer:
     return Answer(text, values)
 
 
-def make_task(scan: Scan, path: Path) -> tuple[refinement.Task, float]:
+def make_task(scan: Scan, path: Path, *, own_probe: bool = False) -> tuple[refinement.Task, float]:
     """Bring scan and start together.
 
     Parameters
@@ -130,6 +131,8 @@ def make_task(scan: Scan, path: Path) -> tuple[refinement.Task, float]:
     scan : Scan
     path : Path
         Of the start; ``flat`` for ones.
+    own_probe : bool
+        Take the scan's probe even where the start has one that fits.
 
     Returns
     -------
@@ -161,7 +164,7 @@ def make_task(scan: Scan, path: Path) -> tuple[refinement.Task, float]:
         scan.patterns,
         corners,
         refinement.filled(field),
-        choose_probe(scan, start),
+        choose_probe(scan, None if own_probe else start),
         None if scan.mask is None or scan.mask.all() else ~scan.mask,
     )
     scale = refinement.fitted_scale(task)

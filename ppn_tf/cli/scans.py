@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -51,13 +52,24 @@ def add_scan(parser: argparse.ArgumentParser, name: str = "scan") -> None:
     )
 
 
+def add_probe(parser: argparse.ArgumentParser) -> None:
+    """Add ``--probe``."""
+    parser.add_argument(
+        "--probe",
+        type=Path,
+        metavar="FILE",
+        help="take the probe, in all its modes, from here: a product or npz file such as ppn-tf "
+        "refine writes, a CXI file, or a complex .npy; by default the scan's own",
+    )
+
+
 def option(keyword: str) -> str:
     """Return the option of a keyword: ``energy_eV`` is ``--energy-ev``."""
     return "--" + keyword.lower().replace("_", "-")
 
 
 def read_scan(arguments: argparse.Namespace, name: str = "scan") -> Scan:
-    """Read the scan that the options of `add_scan` name.
+    """Read the scan that the options of `add_scan` and `add_probe` name.
 
     Raises
     ------
@@ -71,7 +83,7 @@ def read_scan(arguments: argparse.Namespace, name: str = "scan") -> Scan:
 
     given = keywords(arguments)
     try:
-        return formats.read(getattr(arguments, name), **given)
+        scan = formats.read(getattr(arguments, name), **given)
     except OptionError as error:
         # the readers name keywords of Python
         flag = error.flags[0] if isinstance(error, UnstatedError) else "NAME"
@@ -79,6 +91,29 @@ def read_scan(arguments: argparse.Namespace, name: str = "scan") -> Scan:
             f"{error}. On the command line: --flag {flag}=VALUE, once for "
             "each name; energy, distance and pixel sizes have options of their own"
         ) from error
+    probe = getattr(arguments, "probe", None)
+    return scan if probe is None else _with_probe(scan, probe)
+
+
+def _with_probe(scan: Scan, path: Path) -> Scan:
+    """Return the scan with the probe of a file in place of its own."""
+    import dataclasses
+    import hashlib
+
+    from ppn_tf.data.formats.illumination import read_probe
+    from ppn_tf.errors import DataError
+
+    probe = read_probe(path)
+    if probe.shape[1:] != scan.window_px:
+        raise DataError(
+            f"{path}: the scan needs a probe of {scan.window_px[0]} x {scan.window_px[1]} px, "
+            f"received {probe.shape[1]} x {probe.shape[2]} px: it must be of the same detector, "
+            "before crop and bin"
+        )
+    source = {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    return dataclasses.replace(
+        scan, probe=probe.astype("complex64"), provenance={**scan.provenance, "probe": source}
+    )
 
 
 def keywords(arguments: argparse.Namespace) -> dict[str, Any]:

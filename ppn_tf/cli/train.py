@@ -3,13 +3,18 @@
 Without --simulate the object in the scan's file is the target: one that was measured
 before, or found by ePIE. With --simulate N, N patterns of random objects are computed
 with all modes of the scan's probe, at the scan's counts; no object is needed. The network
-learns this probe, this pixel size and these counts.
+learns this probe, this pixel size and these counts: first let ppn-tf refine find the probe.
+
+A pattern does not hold the phase of its window. So the phase of a target counts from the
+mean that the probe's light sees, and reconstruct turns patches to each other where they
+overlap. With --phase-zero object it counts from the object's own zero, as in the paper:
+for samples of the same kind that have one.
 
 Every epoch is kept beside -o: after Ctrl-C or a crash, the same command goes on.
 
 Example:
   ppn-tf train chart.npz -o own.keras --epochs 30
-  ppn-tf train scan_para.h5 -o own.keras --simulate 4096 --crop 64 --bin 2
+  ppn-tf train scan_para.h5 --probe epie.h5 -o own.keras --simulate 8192 --crop 64 --bin 2
 """
 
 from __future__ import annotations
@@ -36,11 +41,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
     from ppn_tf.cli.reconstruct import add_crop_and_bin
 
     scans.add_scan(parser)
+    scans.add_probe(parser)
     common.add_output(parser, "the trained network, .keras; FILE.json beside it says how")
     parser.add_argument("--network", default="ppn", help="ppn (default), ptychonn, ptynet, dpi ...")
     parser.add_argument("--epochs", type=int, default=30, help="passes over the pairs (30)")
     parser.add_argument("--batch-size", type=int, default=32, help="pairs per step (32)")
     parser.add_argument("--seed", type=int, default=0, help="of all that is drawn (0)")
+    parser.add_argument(
+        "--phase-zero",
+        choices=("light", "object"),
+        default="light",
+        help="what the phase of a target counts from (light)",
+    )
     add_crop_and_bin(parser)
     group = parser.add_argument_group("simulation")
     group.add_argument("--simulate", type=int, metavar="N", help="patterns of random objects")
@@ -142,15 +154,16 @@ def make_pairs(arguments: argparse.Namespace) -> Pairs:
     fit = crop_and_bin(arguments)
     scan = scans.read_scan(arguments)
     if arguments.simulate is None:
-        return pairs.of_scan(scan, fit)
+        return pairs.of_scan(scan, fit, arguments.phase_zero)
     options = pairs.Simulation(
         arguments.simulate,
         (arguments.amplitude_range[0], arguments.amplitude_range[1]),
         (arguments.phase_range[0], arguments.phase_range[1]),
         not arguments.no_noise,
         arguments.seed,
+        arguments.phase_zero,
     )
-    return pairs.simulated(scan, fit, options)
+    return pairs.simulated(scan, fit, options, label="simulate")
 
 
 def _settings(arguments: argparse.Namespace, pairs: Pairs) -> dict[str, Any]:
@@ -172,6 +185,8 @@ def _settings(arguments: argparse.Namespace, pairs: Pairs) -> dict[str, Any]:
         "seed": arguments.seed,
         "scan": Path(arguments.scan).name,
         "simulated": arguments.simulate,
+        "probe": None if arguments.probe is None else arguments.probe.name,
+        "phase_zero": pairs.phase_zero,
         "crop_px": arguments.crop,
         "bin_px": arguments.bin,
         "pairs": len(pairs),

@@ -8,7 +8,7 @@ import keras
 from keras import ops
 
 from ppn_tf.errors import OptionError
-from ppn_tf.scaling import TRANSFORMS
+from ppn_tf.scaling import PHASE_ZEROS, TRANSFORMS
 
 
 @keras.saving.register_keras_serializable("ppn_tf")
@@ -72,16 +72,23 @@ class TargetScaling(keras.layers.Layer):
         Physical values at 0 and 1.
     unit : str
         Unit of `low` and `high`, such as ``"rad"``.
+    zero : {"object", "light"}
+        What phases count from, see `ppn_tf.scaling.PHASE_ZEROS`.
     """
 
-    def __init__(self, low: float, high: float, unit: str = "", **kwargs: Any) -> None:
+    def __init__(
+        self, low: float, high: float, unit: str = "", zero: str = "object", **kwargs: Any
+    ) -> None:
         kwargs.setdefault("dtype", "float32")
         super().__init__(**kwargs)
         if not high > low:
             raise OptionError(f"low must be below high, received low={low}, high={high}")
+        if zero not in PHASE_ZEROS:
+            raise OptionError(f"zero must be one of {', '.join(PHASE_ZEROS)}, received {zero!r}")
         self.low = float(low)
         self.high = float(high)
         self.unit = unit
+        self.zero = zero
 
     def call(self, inputs: Any) -> Any:
         """Return the inputs unchanged."""
@@ -97,4 +104,5 @@ class TargetScaling(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
-        return {**super().get_config(), "low": self.low, "high": self.high, "unit": self.unit}
+        values = {name: getattr(self, name) for name in ("low", "high", "unit", "zero")}
+        return {**super().get_config(), **values}

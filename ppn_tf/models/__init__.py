@@ -114,7 +114,9 @@ def create(
     amplitude, phase = chosen.build(scaled, **options)
     if scaling is not None:
         amplitude = TargetScaling(*scaling.amplitude_range, name="amplitude_scaling")(amplitude)
-        phase = TargetScaling(*scaling.phase_range_rad, unit="rad", name="phase_scaling")(phase)
+        phase = TargetScaling(
+            *scaling.phase_range_rad, unit="rad", zero=scaling.phase_zero, name="phase_scaling"
+        )(phase)
     return keras.Model(inputs, {"amplitude": amplitude, "phase": phase}, name=name)
 
 
