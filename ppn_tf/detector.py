@@ -1,8 +1,10 @@
 """From the detector of a scan to the input of a network: crop, bin, scale; never silently.
 
 Cropping keeps the pixels around zero frequency: the window stays and its pixels grow.
-Binning sums blocks of pixels: the pixels stay and the window shrinks. Positions of
-windows are those of their centres, which neither moves.
+Binning sums blocks of pixels: the pixels stay and the window shrinks. A span says what
+part of the window patches show, whatever became of the patterns: a network needs no grid
+on which pattern and patch are a Fourier pair. Positions of windows are those of their
+centres, which nothing moves.
 """
 
 from __future__ import annotations
@@ -12,6 +14,8 @@ import dataclasses
 import numpy as np
 import scipy.fft
 
+from ppn_tf import refinement
+from ppn_tf.data.formats import starts
 from ppn_tf.data.formats.scan import Scan
 from ppn_tf.errors import DataError, OptionError
 
@@ -31,6 +35,9 @@ class Fit:
         Side of the blocks that are summed afterwards.
     counts_factor : float
         Multiplies the counts.
+    span_px : int, optional
+        Height and width of the middle part of the window that patches show, in pixels of
+        the scan's object; by default what crop and bin leave.
 
     Raises
     ------
@@ -41,8 +48,11 @@ class Fit:
     crop_px: int | tuple[int, int] | None = None
     bin_px: int = 1
     counts_factor: float = 1.0
+    span_px: int | None = None
 
     def __post_init__(self) -> None:
+        if self.span_px is not None and self.span_px < 1:
+            raise OptionError(f"span must be at least 1 px, received {self.span_px}")
         sides = () if self.crop_px is None else np.atleast_1d(self.crop_px).tolist()
         if len(sides) > 2 or any(side < 1 for side in (*sides, self.bin_px)):
             raise OptionError(
@@ -81,8 +91,21 @@ class Fit:
         return (height // self.bin_px, width // self.bin_px)
 
     def pixel_growth(self, detector_px: tuple[int, int]) -> np.ndarray:
-        """Return by how much object pixels grow along rows and columns, (2,) float64."""
-        return np.array(detector_px) / self.cropped_px(detector_px)
+        """Return by how much object pixels grow along rows and columns, (2,) float64.
+
+        Raises
+        ------
+        OptionError
+            For a span larger than the window.
+        """
+        if self.span_px is None:
+            return np.array(detector_px) / self.cropped_px(detector_px)
+        if self.span_px > min(detector_px):
+            raise OptionError(
+                f"--span {self.span_px} is larger than the window of {detector_px[0]} x "
+                f"{detector_px[1]} px"
+            )
+        return self.span_px / np.array(self.window_px(detector_px))
 
     def patterns(self, patterns: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
         """Crop, bin and scale patterns.
@@ -183,8 +206,29 @@ class Fit:
         return split.sum(axis=(2, 4), dtype=np.float64)
 
 
+def on_scan(scan: Scan, fit: Fit, field: np.ndarray, corners_px: np.ndarray) -> Scan:
+    """Return a scan with an object that was found on the grid of `placed`, at the scan's pixels.
+
+    Parameters
+    ----------
+    scan : Scan
+    fit : Fit
+    field : (rows, cols) complex
+        NaN where nothing is known: it becomes the mean of the rest.
+    corners_px : (N, 2) float64
+        From `placed`.
+    """
+    centres = corners_px + np.array(fit.window_px(scan.window_px)) / 2
+    rows, cols = fit.pixel_growth(scan.window_px).tolist()
+    found = starts.Start(refinement.filled(field), centres, (rows, cols), None)
+    corners, (_, shape) = starts.corners_px(scan), starts.grid(scan)
+    centres = corners + np.array(scan.window_px) / 2
+    placed_field = starts.onto(found, centres, (1.0, 1.0), shape)
+    return dataclasses.replace(scan, positions_px=corners, object=refinement.filled(placed_field))
+
+
 def fitted(scan: Scan, fit: Fit) -> Scan:
-    """Return a scan as the network sees it, without its object.
+    """Return a scan as the network sees it, without its object; not for a fit with a span.
 
     Raises
     ------

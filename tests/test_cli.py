@@ -328,6 +328,51 @@ def test_reconstruct_turns_patches_of_their_own_zero(scan, tmp_path, capsys):
     assert "falls into 2 parts that do not overlap" in values["remarks"][0]
 
 
+def test_reconstruct_by_a_span_writes_on_the_pixels_of_the_scan(scan, model, tmp_path, capsys):
+    """Patterns of 16 px in blocks of 2; patches of all 16 object pixels, 2 px a pixel."""
+    known = by_hand.scan()
+    large = dataclasses.replace(
+        known,
+        patterns=np.kron(known.patterns, np.full((2, 2), 0.25, np.float32)),
+        positions_px=2 * known.positions_px,
+        positions_m=None,
+        probe=np.ones((1, 16, 16), np.complex64),
+        detector_pixel_m=None,
+    )
+    formats.write(tmp_path / "large.npz", large)
+    words = ("--model", model, "--bin", 2, "--span", 16, "-o", tmp_path / "o.npz")
+    values = answer(capsys, "reconstruct", tmp_path / "large.npz", *words)
+    found = formats.read(tmp_path / "o.npz")
+    assert found.object.shape == (48, 56)
+    np.testing.assert_array_equal(found.patterns, large.patterns)
+    assert found.provenance["written_from"]["fit"]["span_px"] == 16
+    # bilinear between pixels twice as large: their middle
+    rows, cols = (np.arange(1, side - 1, 2) for side in (48, 56))
+    middle = found.object[np.ix_(rows, cols)]
+    wanted = by_hand.expected()
+    wanted = (
+        9 * wanted[:-1, :-1] + 3 * wanted[1:, :-1] + 3 * wanted[:-1, 1:] + wanted[1:, 1:]
+    ) / 16
+    np.testing.assert_allclose(middle, wanted, atol=1e-5)
+    assert values["object_shape"] == [24, 28]
+
+
+def test_reconstruct_says_where_training_handled_patterns_otherwise(scan, model, tmp_path, capsys):
+    own = tmp_path / "own.keras"
+    own.write_bytes(model.read_bytes())
+    command = ("reconstruct", scan, "--model", own, "-o", tmp_path / "o.npz", "--force")
+    record = tmp_path / "own.keras.json"
+    for text, remarks in (
+        ("damaged", []),
+        ('{"settings": {"crop_px": null, "bin_px": 1, "span_px": null}}', []),
+        ('{"settings": {"crop_px": [64], "bin_px": 1}}', ["--crop was [64] in training"]),
+    ):
+        record.write_text(text)
+        found = answer(capsys, *command)["remarks"]
+        assert len(found) == len(remarks)
+        assert all(begin in one for begin, one in zip(remarks, found, strict=True))
+
+
 def test_reconstruct_scales_counts_when_asked(scan, model, tmp_path, capsys):
     known = by_hand.scan()
     faint = dataclasses.replace(known, patterns=known.patterns / 50, mask=np.ones((8, 8), bool))

@@ -5,7 +5,7 @@ import pytest
 
 from ppn_tf.data import forward
 from ppn_tf.data.formats import Scan
-from ppn_tf.detector import Fit, check_side, fitted, placed
+from ppn_tf.detector import Fit, check_side, fitted, on_scan, placed
 from ppn_tf.errors import DataError, OptionError
 
 
@@ -45,15 +45,54 @@ def test_invalid_pixels_are_made_up_for_by_their_block():
         ({"crop_px": 40}, (32, 64), "--crop 40 is larger than the detector of 32 x 64"),
         ({"bin_px": 3}, (32, 32), "--bin 3 needs sides that are multiples of 6"),
         ({"crop_px": 6, "bin_px": 2}, (32, 32), "multiples of 4 px, received 6 x 6"),
+        ({"span_px": 33}, (32, 64), "--span 33 is larger than the window of 32 x 64"),
     ],
 )
 def test_sides_that_do_not_fit(options, detector, message):
     with pytest.raises(OptionError, match=message):
-        Fit(**options).window_px(detector)
+        Fit(**options).pixel_growth(detector)
+
+
+def test_span_shows_a_part_of_the_window_whatever_became_of_the_patterns():
+    """By hand: 16 px of the detector in blocks of 4, patches of the middle 8 object pixels."""
+    fit = Fit(bin_px=4, span_px=8)
+    assert fit.window_px((16, 16)) == (4, 4)
+    np.testing.assert_array_equal(fit.pixel_growth((16, 16)), [2, 2])
+    windows = np.arange(256.0).reshape(1, 16, 16)
+    middle = windows[0, 4:12, 4:12].reshape(4, 2, 4, 2).mean(axis=(1, 3))
+    np.testing.assert_allclose(fit.field(windows)[0], middle)
+    # centre of the first window: 8 object pixels, 4 larger ones
+    np.testing.assert_array_equal(fit.corners_px(np.array([[0, 6]]), (16, 16)), [[2, 5]])
+
+
+def test_object_of_a_span_goes_back_to_the_pixels_of_the_scan():
+    corners = np.array([[0.0, 0.0], [0.0, 12.0], [12.0, 0.0], [12.0, 12.0]])
+    scan = Scan(np.ones((4, 16, 16), np.float32), corners, probe=np.ones((1, 16, 16), np.complex64))
+    fit = Fit(bin_px=4, span_px=8)
+    new, shape = placed(scan, fit)
+    assert shape == (10, 10)
+    np.testing.assert_array_equal(new, [[0, 0], [0, 6], [6, 0], [6, 6]])
+    rows, cols = np.indices(shape)
+    found = on_scan(scan, fit, (1 + 0.01 * rows + 0.02j * cols).astype(np.complex64), new)
+    np.testing.assert_array_equal(found.positions_px, corners)
+    assert found.object.shape == (28, 28)
+    # the first patch begins 4 px into the first window; a ramp is resampled exactly inside
+    rows, cols = (np.indices((28, 28)) - 4 + 0.5) / 2 - 0.5
+    inside = (slice(5, 23), slice(5, 23))
+    wanted = (1 + 0.01 * rows + 0.02j * cols)[inside]
+    np.testing.assert_allclose(found.object[inside], wanted, atol=1e-6)
+    assert np.isfinite(found.object).all()
 
 
 @pytest.mark.parametrize(
-    "options", [{"crop_px": 0}, {"bin_px": 0}, {"counts_factor": -1.0}, {"counts_factor": np.inf}]
+    "options",
+    [
+        {"crop_px": 0},
+        {"bin_px": 0},
+        {"span_px": 0},
+        {"counts_factor": -1.0},
+        {"counts_factor": np.inf},
+    ],
 )
 def test_values_out_of_range(options):
     with pytest.raises(OptionError, match="received"):

@@ -11,7 +11,14 @@ from ppn_tf.cli.answer import Answer
 from ppn_tf.errors import OptionError
 
 #: Options of the command that would need the whole scan, with their defaults.
-_WHOLE_SCAN = {"picture": None, "crop": None, "bin": 1, "counts": "raw", "probe": None}
+_WHOLE_SCAN = {
+    "picture": None,
+    "crop": None,
+    "bin": 1,
+    "span": None,
+    "counts": "raw",
+    "probe": None,
+}
 _FLAGS = ("product", "patterns")
 
 

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import json
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 _CHECKED_PATTERNS = 256
 #: An object should bring the R-factor below this share of that of an empty one.
 _BETTER = 0.9
+#: Options of which the record of a training tells.
+_HANDLING = ("crop", "bin", "span")
 #: Counts within this factor of the training's need no remark.
 _ALIKE = 3.0
 
@@ -87,6 +90,14 @@ def add_crop_and_bin(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup
         metavar="B",
         help="then sum blocks of B x B detector pixels: same object pixels, smaller window (1)",
     )
+    group.add_argument(
+        "--span",
+        type=int,
+        metavar="PX",
+        help="patches show the middle PX x PX object pixels of the window, averaged to the size "
+        "of the network, and not what crop and bin leave; the object is then written on the "
+        "scan's own pixels",
+    )
     return group
 
 
@@ -114,6 +125,7 @@ def run(arguments: argparse.Namespace) -> Answer:
     fit = crop_and_bin(arguments)
     detector.check_side(fit.window_px(scan.window_px), model.input_shape[1:3])
     fit, remarks = scaled_counts(fit, arguments.counts, scan, model)
+    remarks += handled_otherwise(Path(str(arguments.model) + ".json"), arguments)
     started = time.perf_counter()
     result, found, islands = _reconstruct(arguments, scan, model, fit)
     if islands > 1:
@@ -166,17 +178,18 @@ def _reconstruct(
         total = FieldSum(shape, weights, 2)
         reconstruction.reconstruct(model, scan.patterns, corners, total, **how)
         found, islands = reconstruction.complex_object(total), 1
-    result = dataclasses.replace(
-        detector.fitted(scan, fit),
-        positions_px=corners,
-        object=refinement.filled(found),
-        provenance=_provenance(arguments, scan, fit),
-    )
+    if fit.span_px is None:
+        result = dataclasses.replace(
+            detector.fitted(scan, fit), positions_px=corners, object=refinement.filled(found)
+        )
+    else:
+        result = detector.on_scan(scan, fit, found, corners)
+    result = dataclasses.replace(result, provenance=_provenance(arguments, scan, fit))
     return result, found, islands
 
 
 def crop_and_bin(arguments: argparse.Namespace) -> Fit:
-    """Return what ``--crop`` and ``--bin`` say.
+    """Return what ``--crop``, ``--bin`` and ``--span`` say.
 
     Raises
     ------
@@ -188,7 +201,8 @@ def crop_and_bin(arguments: argparse.Namespace) -> Fit:
     crop = arguments.crop
     if crop is not None and len(crop) > 2:
         raise OptionError(f"--crop expects one or two values, received {len(crop)}")
-    return Fit(None if crop is None else (crop[0], crop[-1]), arguments.bin)
+    sides = None if crop is None else (crop[0], crop[-1])
+    return Fit(sides, arguments.bin, span_px=arguments.span)
 
 
 def scaled_counts(fit: Fit, counts: str, scan: Scan, model: keras.Model) -> tuple[Fit, list[str]]:
@@ -228,6 +242,28 @@ def scaled_counts(fit: Fit, counts: str, scan: Scan, model: keras.Model) -> tupl
             "the network was not trained for that, --counts match would scale them"
         )
     return dataclasses.replace(fit, counts_factor=factor), remarks
+
+
+def handled_otherwise(record: Path, arguments: argparse.Namespace) -> list[str]:
+    """Say where patterns are handled unlike those of the training.
+
+    Parameters
+    ----------
+    record : Path
+        What ``ppn-tf train`` writes beside a network; nothing is said without it.
+    arguments : argparse.Namespace
+    """
+    try:
+        settings = json.loads(record.read_text(encoding="utf-8"))["settings"]
+        pairs = {name: (settings.get(f"{name}_px"), getattr(arguments, name)) for name in _HANDLING}
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+    return [
+        f"--{name} was {then} in training ({record.name}) and is {now} here: only right if this "
+        "scan's detector differs as much"
+        for name, (then, now) in pairs.items()
+        if then != now
+    ]
 
 
 def check_writable(output: Path, scan: Scan) -> None:
@@ -311,6 +347,7 @@ def _provenance(arguments: argparse.Namespace, scan: Scan, fit: Fit) -> dict[str
             "detector_px": list(scan.window_px),
             "crop_px": list(fit.cropped_px(scan.window_px)),
             "bin_px": fit.bin_px,
+            "span_px": fit.span_px,
             "counts_factor": fit.counts_factor,
         },
         "scan": scan.provenance,

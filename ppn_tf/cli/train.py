@@ -189,6 +189,7 @@ def _settings(arguments: argparse.Namespace, pairs: Pairs) -> dict[str, Any]:
         "phase_zero": pairs.phase_zero,
         "crop_px": arguments.crop,
         "bin_px": arguments.bin,
+        "span_px": arguments.span,
         "pairs": len(pairs),
         "pairs_sha256": digest.hexdigest(),
         "counts_per_pattern": float(pairs.patterns.sum(axis=(1, 2), dtype=float).mean()),
