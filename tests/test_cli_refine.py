@@ -188,7 +188,10 @@ def test_scans_that_do_not_belong_together(files, scan, capsys):
     )
     formats.write(files / "unknown.npz", unknown)
     assert run(files, *EQ3, scan="unknown.npz") == 2
-    refused(capsys, "pass --energy-ev, --distance-m, --object-pixel-m, or write an .npz file")
+    refused(
+        capsys,
+        "pass --energy-ev VALUE --distance-m VALUE --object-pixel-m VALUE, or write an .npz file",
+    )
 
 
 def test_options_that_are_refused(files, capsys):

@@ -119,7 +119,7 @@ def run(arguments: argparse.Namespace) -> Answer:
     if arguments.picture is not None:
         pictures.check_path(arguments.picture)
     scan = scans.read_scan(arguments)
-    check_writable(output, scan)
+    scans.check_product(output, scan)
     device = devices.select_device(arguments.gpu)
     model = api.load_model(arguments.model)
     fit = crop_and_bin(arguments)
@@ -264,31 +264,6 @@ def handled_otherwise(record: Path, arguments: argparse.Namespace) -> list[str]:
         for name, (then, now) in pairs.items()
         if then != now
     ]
-
-
-def check_writable(output: Path, scan: Scan) -> None:
-    """Refuse a product that would lack something, before the work is done.
-
-    Raises
-    ------
-    DataError
-        With the flags that would supply it.
-    """
-    if output.suffix.lower() == ".npz":
-        return
-    numbers = [
-        name
-        for name in ("energy_eV", "distance_m", "object_pixel_m")
-        if getattr(scan, name) is None
-    ]
-    missing = [*numbers, *(["probe"] if scan.probe is None else [])]
-    if missing:
-        flags = " ".join(f"{scans.option(name)} VALUE" for name in numbers)
-        advice = f"pass {flags}, or " if numbers else ""
-        raise DataError(
-            f"{output}: a ptychodus product needs {', '.join(missing)}, which the scan lacks: "
-            f"{advice}write an .npz file"
-        )
 
 
 def explained(result: Scan) -> float | None:

@@ -87,7 +87,8 @@ def run(arguments: argparse.Namespace) -> Answer:
         seed=arguments.seed,
     )
     scan = scans.read_scan(arguments)
-    check_writable(output, scan)
+    # the start may have the probe
+    scans.check_product(output, scan, probe=False)
     task, covered = make_task(scan, arguments.start, own_probe=arguments.probe is not None)
     device = devices.select_device(arguments.gpu)
     first = refinement.r_factor(task)
@@ -186,18 +187,6 @@ def choose_probe(scan: Scan, start: Start | None) -> np.ndarray:
         f"neither the start nor the scan holds a probe of {scan.window_px[0]} x "
         f"{scan.window_px[1]} px: expected one in either, add it to the scan's file"
     )
-
-
-def check_writable(output: Path, scan: Scan) -> None:
-    """Refuse a product that lacks its geometry before the work is done."""
-    needed = ("energy_eV", "distance_m", "object_pixel_m")
-    missing = [name for name in needed if getattr(scan, name) is None]
-    if output.suffix != ".npz" and missing:
-        flags = ", ".join(scans.option(name) for name in missing)
-        raise DataError(
-            f"{output}: a product states energy, distance and pixel size, the scan lacks "
-            f"{', '.join(missing)}: pass {flags}, or write an .npz file"
-        )
 
 
 def write(

@@ -116,6 +116,38 @@ def _with_probe(scan: Scan, path: Path) -> Scan:
     )
 
 
+def check_product(output: Path, scan: Scan, *, probe: bool = True) -> None:
+    """Refuse a product that would lack something, before the work is done.
+
+    Parameters
+    ----------
+    output : Path
+        What ends in ``.npz`` is no product.
+    scan : Scan
+    probe : bool
+        Whether the probe must come from the scan.
+
+    Raises
+    ------
+    DataError
+        With the flags that would supply it.
+    """
+    from ppn_tf.errors import DataError
+
+    if output.suffix.lower() == ".npz":
+        return
+    names = ("energy_eV", "distance_m", "object_pixel_m")
+    numbers = [name for name in names if getattr(scan, name) is None]
+    missing = [*numbers, *(["probe"] if probe and scan.probe is None else [])]
+    if missing:
+        flags = " ".join(f"{option(name)} VALUE" for name in numbers)
+        advice = f"pass {flags}, or " if numbers else ""
+        raise DataError(
+            f"{output}: a ptychodus product needs {', '.join(missing)}, which the scan lacks: "
+            f"{advice}write an .npz file"
+        )
+
+
 def keywords(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return the keywords of `formats.read` that were given.
 

@@ -56,13 +56,13 @@ def run(arguments: argparse.Namespace) -> Answer:
     PpnError
         For wrong options, or files that cannot be used.
     """
-    from ppn_tf.cli.reconstruct import check_writable
+    from ppn_tf.cli import scans
     from ppn_tf.data import formats
     from ppn_tf.errors import OptionError
 
     output = common.check_output(arguments, (".npz", ".h5", ".hdf5"))
     scan, grid_shape, step_px = _simulate(arguments)
-    check_writable(output, scan)
+    scans.check_product(output, scan)
     files = [str(output)]
     flags: dict[str, Any] = {}
     if output.suffix.lower() != ".npz":

@@ -241,7 +241,7 @@ def measure(
         "test": len(test),
         "boxes_px": {name: list(where.reference.shape) for name, where in regions.items()},
         "label_r": [float(label.errors[0]), float(label.errors[-1])],
-        "phase_taken_off_rad": training.mean_phase_rad(probe, settings),
+        "phase_taken_off_rad": training.mean_phase_rad(scan, probe, settings),
     }
     arrays = {name: values.astype(np.complex64) for name, values in arrays.items()}
     yield results, arrays
