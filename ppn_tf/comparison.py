@@ -17,8 +17,6 @@ from ppn_tf.errors import DataError, OptionError
 ALIGNMENTS = ("none", "phase", "scale", "ramp")
 #: A pixel is scanned if a window's centre is nearer than so many steps of the scan.
 _REACH_STEPS = 1.5
-#: The FRC's usual threshold.
-_THRESHOLD = 0.5
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -94,7 +92,7 @@ def compare(
         "amplitude": _scores(np.abs(ours), np.abs(theirs), "amplitude"),
         "phase": _scores(true_phase + np.angle(ours * np.conj(theirs)), true_phase, "phase"),
         "relative_error": float(np.linalg.norm(ours - theirs) / np.linalg.norm(theirs)),
-        "frc_half_frequency": _crossing(frequency, frc),
+        "frc_band": spectrum.widest_band(frequency, frc),
     }
     return Comparison(ours, theirs, box, scores, frequency, frc)
 
@@ -166,9 +164,3 @@ def _frc(ours: np.ndarray, theirs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         cut = field[square]
         parts.append((cut - cut.mean()) * taper[:, None] * taper)
     return spectrum.fourier_ring_correlation(*parts)
-
-
-def _crossing(frequency: np.ndarray, frc: np.ndarray) -> float | None:
-    """Return the first frequency, beyond zero, at which the FRC is below 0.5; None if never."""
-    below = np.flatnonzero(frc[1:] < _THRESHOLD)
-    return float(frequency[1 + below[0]]) if len(below) else None

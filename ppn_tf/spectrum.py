@@ -228,6 +228,34 @@ def fourier_ring_correlation(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, 
     return 2.0 * np.arange(kept) / size, np.clip(correlation[:kept], -1.0, 1.0)
 
 
+def widest_band(
+    frequency: np.ndarray, correlation: np.ndarray, level: float = 0.5
+) -> tuple[float, float] | None:
+    """Return the first and last frequency of the longest run of rings at or above a level.
+
+    The mean (frequency 0) is left out. The first crossing alone would hide what a field
+    holds beyond low frequencies that it lacks.
+
+    Parameters
+    ----------
+    frequency, correlation : (K,) float
+        From `fourier_ring_correlation`.
+    level : float
+
+    Returns
+    -------
+    (float, float) or None
+        None where no ring reaches the level.
+    """
+    above = np.concatenate([[False], np.asarray(correlation)[1:] >= level, [False]])
+    steps = np.diff(above.astype(int))
+    starts, ends = np.flatnonzero(steps == 1) + 1, np.flatnonzero(steps == -1)
+    if not len(starts):
+        return None
+    longest = int(np.argmax(ends - starts))
+    return float(frequency[starts[longest]]), float(frequency[ends[longest]])
+
+
 def _bands(frequency: np.ndarray, power: np.ndarray) -> dict[str, float]:
     total = power.sum()
     if total == 0:

@@ -143,8 +143,8 @@ def body(record: Mapping[str, Any]) -> list[str]:
         f"Reference: {wanted['label_iterations']} iterations of ePIE on the whole scan (R-factor "
         f"{sizes['label_r'][0]:.3f} to {sizes['label_r'][1]:.3f}). Global phase, scale and ramp "
         "are taken out. Correlations are Pearson's; the error is that of the complex field, "
-        "relative; FRC: the frequency, over Nyquist of the averaged pixels, up to which the ring "
-        "correlation stays at 0.5.",
+        "relative; FRC: the longest run of frequencies, over Nyquist of the averaged pixels, at "
+        "which the ring correlation is 0.5 or more.",
         "",
     ]
     for name, title in REGIONS.items():
@@ -158,15 +158,18 @@ def body(record: Mapping[str, Any]) -> list[str]:
 
 
 def _row(method: str, scores: Mapping[str, Any]) -> dict[str, str]:
+    from ppn_tf import spectrum
+
     def text(value: float | None) -> str:
         return "-" if value is None else f"{value:.3f}"
 
+    band = spectrum.widest_band(scores["frc_axis"], scores["frc"])
     return {
         "method": method,
         "amplitude r": text(scores["amplitude"]),
         "phase r": text(scores["phase"]),
         "error": text(scores["error"]),
-        "FRC 0.5 at": text(scores["frc_frequency"]),
+        "FRC 0.5 or more": "nowhere" if band is None else f"{band[0]:.3f} to {band[1]:.3f}",
     }
 
 

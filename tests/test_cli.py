@@ -474,7 +474,7 @@ def test_evaluate_a_result_against_the_truth(tmp_path, capsys):
     assert call(*pair) == 0
     text = capsys.readouterr().out
     assert "amplitude: PSNR" in text
-    assert "FRC: above 0.5 at all frequencies" in text
+    assert "FRC with the reference: 0.5 or more up to the Nyquist frequency" in text
 
 
 def test_evaluate_refuses(tmp_path, scan, capsys):

@@ -23,7 +23,7 @@ def test_equal_fields(field):
     assert found.scores["amplitude"]["psnr_db"] is None
     assert found.scores["amplitude"]["ssim"] == pytest.approx(1)
     assert found.scores["relative_error"] == 0
-    assert found.scores["frc_half_frequency"] is None
+    assert found.scores["frc_band"] == (found.frequency[1], found.frequency[-1])
     # 6 px, 1.5 steps, around centres at 8 ... 32 and 8 ... 36; corners are round
     rows, cols = found.box
     assert (rows.start, cols.start) >= (2, 2)
@@ -69,7 +69,8 @@ def test_noise_that_is_not_shared_lowers_the_frc(field):
     draws = np.random.default_rng(0)
     noisy = field + 0.3 * (draws.normal(size=field.shape) + 1j * draws.normal(size=field.shape))
     found = comparison.compare(noisy, field, centres(), "phase")
-    assert 0 < found.scores["frc_half_frequency"] < 1
+    low, high = found.scores["frc_band"]
+    assert low == found.frequency[1] and high < 1
     assert len(found.frequency) == len(found.frc)
 
 
@@ -95,3 +96,12 @@ def test_refusals(field):
     holed[20, 20] = np.nan
     with pytest.raises(DataError, match="without holes"):
         comparison.compare(holed, field, centres())
+
+
+def test_scanned_area_of_scattered_positions_has_no_holes():
+    """Drawn at random, as on scan 247 many lie close to another: gaps are wider than they."""
+    draws = np.random.default_rng(0)
+    places = draws.uniform(20, 100, (120, 2))
+    near = comparison.scanned(places, (120, 120))
+    assert near[30:90, 30:90].all()
+    assert not near[:5].any()

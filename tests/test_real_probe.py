@@ -51,16 +51,20 @@ def test_scores_forgive_phase_scale_and_ramp():
     scores, aligned = probe_scores.compare(found, where)
     np.testing.assert_allclose(aligned, truth[box], atol=1e-4)
     assert scores["amplitude"] > 0.9999 and scores["phase"] > 0.9999 and scores["error"] < 1e-4
-    assert scores["frc_frequency"] == 1.0
+    assert min(scores["frc"]) > 0.99 and len(scores["frc"]) == len(scores["frc_axis"])
     plain, _ = probe_scores.compare(np.ones(truth.shape, complex), where)
     # a constant may still be tilted: measured 0.19
     assert plain["amplitude"] is None and abs(plain["phase"]) < 0.5 and plain["error"] > 0.2
-    assert plain["frc_frequency"] == 0.0
+    assert plain["frc"][1] < 0.5
+
+
+def curve_of(middle):
+    return {"frc_axis": [0.0, 0.25, 0.5, 0.75, 1.0], "frc": [1.0, 0.2, middle, middle, 0.4]}
 
 
 def record():
-    scores = {"amplitude": 0.5, "phase": 0.75, "error": 0.25, "frc_frequency": 0.125}
-    nothing = {"amplitude": None, "phase": None, "error": 0.5, "frc_frequency": 0.0}
+    scores = {"amplitude": 0.5, "phase": 0.75, "error": 0.25, **curve_of(0.9)}
+    nothing = {"amplitude": None, "phase": None, "error": 0.5, **curve_of(0.1)}
     both = {"ptynet": scores, "constant": nothing}
     curve = {"iterations": [0, 1], "r_curve": [0.4, 0.2], "error_curve": [0.5, 0.25]}
     return {
@@ -82,6 +86,7 @@ def record():
 def test_the_text():
     text = "\n".join(real_probe.body(record()))
     assert "## held-out block: 79 patches, box of 40 x 90 px" in text
+    assert "0.500 to 0.750" in text and "nowhere" in text
     assert "0.750" in text and "0.200, 0.250" in text and "ptynet 1 epochs" in text
 
 

@@ -143,3 +143,11 @@ def test_refusals():
         spectrum.band_energies(-np.ones((4, 4)))
     with pytest.raises(DataError, match=r"received \(4, 4\) and \(4, 5\)"):
         spectrum.fourier_ring_correlation(np.ones((4, 4)), np.ones((4, 5)))
+
+
+def test_widest_band_is_the_longest_run_of_rings_without_the_mean():
+    frequency = np.linspace(0, 1, 9)
+    curve = np.array([1.0, 0.6, 0.2, 0.5, 0.9, 0.7, 0.4, 0.6, 0.6])
+    assert spectrum.widest_band(frequency, curve) == (0.375, 0.625)
+    assert spectrum.widest_band(frequency, curve, 0.95) is None
+    assert spectrum.widest_band(frequency, np.ones(9)) == (0.125, 1.0)

@@ -103,10 +103,19 @@ def _text(values: dict[str, Any], found: Comparison) -> str:
             f"{part['data_range']:.4g}{unit})"
         )
     lines.append(f"relative error of the complex field: {values['relative_error']:.4f}")
-    half = values["frc_half_frequency"]
-    lines.append(
-        "FRC: above 0.5 at all frequencies"
-        if half is None
-        else f"FRC: below 0.5 from {half:.3f} of the Nyquist frequency on"
-    )
+    lines.append(f"FRC with the reference: {_frc_text(found)}")
     return "\n".join([*lines, *(f"written: {name}" for name in values["files"])])
+
+
+def _frc_text(found: Comparison) -> str:
+    from ppn_tf import spectrum
+
+    band = spectrum.widest_band(found.frequency, found.frc)
+    if band is None:
+        return "below 0.5 at all frequencies"
+    low, high = band
+    rings = found.frequency
+    begin = "" if low == rings[1] else f"from {low:.3f} "
+    if high == rings[-1]:
+        return f"0.5 or more {begin}up to the Nyquist frequency"
+    return f"0.5 or more {begin}up to {high:.3f} of the Nyquist frequency"

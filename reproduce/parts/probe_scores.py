@@ -16,9 +16,6 @@ from ppn_tf.inference import infer
 from reproduce import evaluate
 from reproduce.parts import probe_training as training
 
-#: FRC below this counts as lost.
-FRC_LEVEL = 0.5
-
 #: Iterations after which refinement is scored.
 MARKS = (0, 1, 2, 5, 10, 20, 50, 100)
 
@@ -84,15 +81,12 @@ def compare(field: np.ndarray, where: Region) -> tuple[dict[str, Any], np.ndarra
     -------
     scores : dict
         Pearson correlations of ``amplitude`` and ``phase`` (None where constant), relative
-        ``error`` of the complex field, ``frc`` by ring and ``frc_frequency``, over Nyquist,
-        up to which it stays at `FRC_LEVEL`.
+        ``error`` of the complex field, ``frc`` by ring of ``frc_axis``, over Nyquist.
     aligned : (rows, cols) complex128
     """
     truth = where.reference
     aligned = phase.align(field[where.box], truth, ramp=True).field
     frequency, curve = _frc(aligned, truth)
-    lost = np.flatnonzero(curve[1:] < FRC_LEVEL)
-    reach = frequency[1 + lost[0] - 1] if len(lost) else frequency[-1]
     phases = [phase.unwrap(values, near_rad=0.0) for values in (aligned, truth)]
     scores = {
         "amplitude": _correlation(np.abs(aligned), np.abs(truth)),
@@ -100,7 +94,6 @@ def compare(field: np.ndarray, where: Region) -> tuple[dict[str, Any], np.ndarra
         "error": float(np.linalg.norm(aligned - truth) / np.linalg.norm(truth)),
         "frc": [round(float(value), 4) for value in curve],
         "frc_axis": [round(float(value), 4) for value in frequency],
-        "frc_frequency": float(reach),
     }
     return scores, aligned
 
