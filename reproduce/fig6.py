@@ -67,7 +67,7 @@ def make(here: Context) -> Output:
             for method, runs in methods.items()
             for metric in tables.METRICS
         ]  # fmt: skip
-        claims += claims_of(methods, name, here.profile.name)
+        claims += claims_of(methods, name, here.profile.name, found)
         every += cells
         if cells:
             lines += [f"## {name}", "", render.aligned(compare.markdown_table(_rows(cells)))]
@@ -154,13 +154,30 @@ def _claims() -> dict[str, list[str]]:
     return found
 
 
-def claims_of(methods: Mapping[str, Mapping[int, Any]], name: str, profile: str) -> list[Any]:
-    """Test both sentences on one sample."""
+def claims_of(
+    methods: Mapping[str, Mapping[int, Any]],
+    name: str,
+    profile: str,
+    found: Mapping[str, Mapping[int, Record]],
+) -> list[Any]:
+    """Test both sentences on one sample; networks are paired on one backend, ePIE has none."""
+    from reproduce import paired
     from reproduce.parts import orderings
+
+    def scores(pair: str) -> list[tuple[str, Mapping[int, Any]]]:
+        one, other = pair.split(" - ")
+        if one not in found or other not in found:
+            return [(method, methods.get(method, {})) for method in (one, other)]
+        both = zip((one, other), paired.pair(found, (one, other)), strict=True)
+        return [
+            (method, {s: run["results"]["curved"][name] for s, run in runs.items() if s in known})
+            for method, runs in both
+            for known in [methods.get(method, {})]
+        ]
 
     return [
         orderings.ordering_cell(
-            *((method, _values(methods.get(method, {}), metric)) for method in pair.split(" - ")),
+            *((method, _values(runs, metric)) for method, runs in scores(pair)),
             name,
             metric,
             profile,

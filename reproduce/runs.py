@@ -25,7 +25,7 @@ from ppn_tf.files import replacing, write_json
 from ppn_tf.inference import Patches, predict
 from ppn_tf.numerics import NUMERICS_VERSION
 from ppn_tf.scaling import Scaling
-from reproduce import added, protocol, record_files
+from reproduce import added, paired, protocol, record_files
 from reproduce.evaluate import EVALUATION_VERSION, Evaluation
 from reproduce.protocol import Prepared
 from reproduce.record_files import commit, read_record
@@ -81,11 +81,11 @@ class RunStore:
     def find(self, spec: RunSpec) -> dict[str, Any] | None:
         """Return the record of a finished run, None if there is none.
 
-        That of the active backend comes first. A damaged record is reported on standard
-        error and counts as missing.
+        That of the active backend comes first; those of others go with it, for pairs on
+        one backend. A damaged record is reported on standard error and counts as missing.
         """
-        found = (_read(path) for path in self._records(spec))
-        return next((record for record in found if record is not None), None)
+        found = [record for record in map(_read, self._records(spec)) if record is not None]
+        return paired.Finished.of(found[0], found[1:]) if found else None
 
     def beside(self, spec: RunSpec, ending: str) -> Path:
         """Return the path of a file of the backend whose record `find` gives."""
@@ -95,8 +95,8 @@ class RunStore:
 
     def _records(self, spec: RunSpec) -> list[Path]:
         own = self.path(spec)
-        others = () if self.own_backend else BACKENDS
-        return [own, *(own.with_name(f"{name}.json") for name in others)]
+        others = [] if self.own_backend else [own.with_name(f"{name}.json") for name in BACKENDS]
+        return [own, *(path for path in others if path != own)]
 
     def ensure(self, spec: RunSpec, *, retrain: bool = False, progress: bool = True) -> dict:
         """Return the run's record; train, resume or evaluate as needed.

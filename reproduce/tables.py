@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ppn_tf import statistics
-from reproduce import compare
+from reproduce import compare, paired
 from reproduce.experiments import Block
 from reproduce.specification import RunSpec
 
@@ -177,12 +177,11 @@ def by_method(
 def seed_table(
     records: Mapping[str, Mapping[int, Record]], methods: Sequence[str], block: Block, metric: str
 ) -> np.ndarray:
-    """Return (seeds, methods) values of the seeds that all methods have."""
-    common = set.intersection(*(set(records.get(method, {})) for method in methods))
+    """Return (seeds, methods) values of the seeds that all methods have on one backend."""
     return np.array(
         [
-            [value(records[method][seed], block, metric) for method in methods]
-            for seed in sorted(common)
+            [value(record, block, metric) for record in row]
+            for row in paired.rows(records, methods).values()
         ]
     ).reshape(-1, len(methods))
 
@@ -321,7 +320,9 @@ def tests(
             "seeds": len(table),
         }
         if len(table) < 2:
-            entry["skipped"] = f"paired statistics need at least 2 seeds, there are {len(table)}"
+            entry["skipped"] = (
+                f"paired statistics need at least 2 seeds on one backend, there are {len(table)}"
+            )
         else:
             margin = compare.column_gap(paper, condition, metric) / 2
             pairs = statistics.pairwise_paired(table, methods)

@@ -99,7 +99,7 @@ def test_statistics_say_what_they_compared_and_why_not(records):
     one_seed = {m: {0: runs[0]} for m, runs in records.items()}
     skipped = tables.tests(one_seed, (*cnns, "ppn"), cnns, BLOCK, "clean")
     assert {e["skipped"] for e in skipped} == {
-        "paired statistics need at least 2 seeds, there are 1"
+        "paired statistics need at least 2 seeds on one backend, there are 1"
     }
     assert render.statistics_text(skipped)[2] == (
         "- 6 of 6 comparisons have fewer than 2 common seeds"

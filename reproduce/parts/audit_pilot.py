@@ -12,7 +12,7 @@ import scipy.stats
 from ppn_tf import data
 from ppn_tf.data.dataset import Dataset
 from ppn_tf.errors import DataError
-from reproduce import compare
+from reproduce import compare, paired
 from reproduce.parts import audit_short
 from reproduce.parts.audit_branch import REPAIR
 from reproduce.parts.audit_records import Plan
@@ -97,6 +97,14 @@ def by_form(results: Mapping[str, Mapping[str, float]]) -> dict[str, dict[int, M
     return found
 
 
+def pairs(
+    one: Mapping[int, Mapping[str, Any]], other: Mapping[int, Mapping[str, Any]]
+) -> list[tuple[Mapping[str, float], Mapping[str, float]]]:
+    """Return the scores of two forms for every seed that both have on one backend."""
+    rows = paired.rows({"one": one, "other": other}, ("one", "other"))
+    return [(row[0], row[1]) for row in rows.values()]
+
+
 def name_of(model: str, options: Any) -> str:
     """Return the form of a network with the given options."""
     wanted = (model, dict(options))
@@ -106,6 +114,8 @@ def name_of(model: str, options: Any) -> str:
 def from_records(found: Sequence[tuple[str, int, Mapping[str, Any]]]) -> dict[str, Any]:
     """Return full trainings as the pilot's units: scores in `gap`, SSIM per image.
 
+    Units name their backend, with those of others beside them.
+
     Parameters
     ----------
     found : sequence of (str, int, mapping)
@@ -113,13 +123,19 @@ def from_records(found: Sequence[tuple[str, int, Mapping[str, Any]]]) -> dict[st
     """
     units = {}
     for form, seed, record in found:
-        channels = record["results"]["regions"]["gap"]
-        units[f"{form}; seed {seed}"] = {
-            f"{key}_{channel}": channels[channel]["per-image"][score]
-            for channel in audit_short.CHANNELS
-            for key, score in (("psnr", "psnr_db"), ("ssim", "ssim"))
-        }
+        first, *others = (_scores(one) for one in paired.by_backend(record).values())
+        units[f"{form}; seed {seed}"] = paired.Finished.of(first, others)
     return units
+
+
+def _scores(record: Mapping[str, Any]) -> dict[str, Any]:
+    channels = record["results"]["regions"]["gap"]
+    scores = {
+        f"{key}_{channel}": channels[channel]["per-image"][score]
+        for channel in audit_short.CHANNELS
+        for key, score in (("psnr", "psnr_db"), ("ssim", "ssim"))
+    }
+    return scores | {"environment": record.get("environment", {})}
 
 
 def comparisons(results: Mapping[str, Mapping[str, float]]) -> list[dict[str, Any]]:
@@ -140,12 +156,12 @@ def comparisons(results: Mapping[str, Mapping[str, float]]) -> list[dict[str, An
         reference = f"{form.partition(', ')[0]}, PoCA"
         if form == reference:
             continue
-        seeds = sorted(set(by_seed) & set(forms.get(reference, {})))
-        if len(seeds) < 2:
+        both = pairs(forms.get(reference, {}), by_seed)
+        if len(both) < 2:
             continue
         for metric in METRICS:
             factor = 100.0 if metric.startswith("ssim") else 1.0
-            values = [factor * (forms[reference][s][metric] - by_seed[s][metric]) for s in seeds]
+            values = [factor * (ours[metric] - other[metric]) for ours, other in both]
             published = [
                 paper[f"table2.{row}.{PUBLISHED[metric]}"].value for row in ("full", "without-nlb")
             ]
