@@ -253,7 +253,8 @@ def _iterations(axis: Any, record: Mapping[str, Any], key: str, label: str) -> N
     from reproduce import figures
 
     for name, one in record["results"]["refinement"].items():
-        flat = {"color": "#000000", "linestyle": "--", "label": "flat start"}
+        # on top: a network that has learned nothing has the same curve
+        flat = {"color": "#000000", "linestyle": "--", "label": "flat start", "zorder": 3}
         style = flat if name == "flat" else figures.style(name) | {"marker": "none"}
         axis.plot(one["iterations"], one[key], **style)
     axis.set(xlabel="ePIE iterations", ylabel=label)
