@@ -171,12 +171,20 @@ def network(tmp_path):
     return path
 
 
+def test_export_says_that_patches_are_to_be_turned(network, tmp_path, capsys):
+    by_hand.network(zero="light").save(tmp_path / "light.keras")
+    assert call("export", tmp_path / "light.keras", "-o", tmp_path / "light") == 0
+    assert "turn patches to each other" in capsys.readouterr().out
+    assert call("export", network, "-o", tmp_path / "object") == 0
+    assert "turn patches" not in capsys.readouterr().out
+
+
 def test_export_gives_physical_values_in_a_savedmodel(network, tmp_path, capsys):
     """By hand: 50 counts are amplitude 0.5 and 0.5 rad."""
     out = tmp_path / "saved"
     values = answer(capsys, "export", network, "-o", out)
     assert (values["format"], values["input_shape"]) == ("savedmodel", [8, 8, 1])
-    assert values["largest_difference"] < 1e-5
+    assert (values["largest_difference"] < 1e-5, values["phase_zero"]) == (True, "object")
     found = exporting.run_exported(out, np.full((3, 8, 8), 50, np.float32))
     for name in ("amplitude", "phase"):
         np.testing.assert_allclose(found[name], 0.5, atol=1e-6)

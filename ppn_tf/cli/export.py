@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace) -> Answer:
     PpnError
         For wrong options, a missing package, or an export that computes something else.
     """
-    from ppn_tf import api, exporting
+    from ppn_tf import api, exporting, inference, reconstruction
     from ppn_tf.errors import OptionError
 
     output = arguments.output
@@ -56,13 +56,19 @@ def run(arguments: argparse.Namespace) -> Answer:
         if difference is None
         else f"run on {_TRIED} patterns: differs from the network by at most {difference:.1e}"
     )
+    turned = reconstruction.needs_turns(model)
     values = {
         "format": form,
+        "phase_zero": inference.scaling_of(model).phase_zero,
         "input_shape": list(model.input_shape[1:]),
         "largest_difference": difference,
         "files": [str(output)],
     }
-    return Answer(f"{form}, {checked}\nwritten: {output}", values)
+    note = (
+        "\nnote: each patch's phase counts from the mean that its light sees: turn patches to each "
+        "other before they are averaged (ppn_tf.stitch, turn=True)"
+    )
+    return Answer(f"{form}, {checked}{note if turned else ''}\nwritten: {output}", values)
 
 
 def _difference(model: keras.Model, output: Path) -> float | None:
