@@ -126,11 +126,15 @@ def search(
         for column, (name, family) in enumerate(columns):
             found = by_model[name].family(family) if name in by_model else None
             values[row, column] = np.nan if found is None else found
+    # Table II has no MSE
+    known = np.isfinite(values).any(axis=0)
+    values = values[:, known]
+    columns = [column for column, any_value in zip(columns, known, strict=True) if any_value]
     with figures.styled():
         height = 1.2 + 0.17 * len(distances)
         figure, axes = plt.subplots(figsize=(figures.PAGE_IN, height))
         picture = axes.imshow(values, aspect="auto", cmap="viridis_r", vmin=0, vmax=5)
-        labels = [f"{name}\n{family.upper()}" for name, family in columns]
+        labels = [f"{audit_protocol.title(n)}\n{family.upper()}" for n, family in columns]
         axes.set_xticks(range(len(columns)), labels)
         axes.set_yticks(range(len(distances)), list(distances))
         for (row, column), value in np.ndenumerate(values):

@@ -35,8 +35,16 @@ NETWORKS: dict[str, tuple[dict[str, Any], str]] = {
     "ppn": ({"nonlocal_attention": None}, "table2.without-nlb"),
 }
 
+#: What a network of the search is called where it is not the whole one.
+TITLES = {"ppn": "ppn, no NLB"}
+
 METRICS = ("mse_amp", "mse_phase", "psnr_amp", "psnr_phase", "ssim_amp", "ssim_phase")
 FAMILIES = ("mse", "psnr", "ssim")
+
+
+def title(network: str) -> str:
+    """Return the name of a network in tables and figures."""
+    return TITLES.get(network, network)
 
 
 def combinations() -> list[Block]:

@@ -76,7 +76,7 @@ def _rows(
         row = {
             "combination": name,
             "both rows": "" if total is None else f"{total:.2f}",
-            "network": model if model != "ppn" else "ppn, no NLB",
+            "network": audit_protocol.title(model),
             "n": str(one.seeds),
         }
         for family in audit_protocol.FAMILIES:
