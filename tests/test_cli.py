@@ -354,7 +354,7 @@ def test_reconstruct_by_a_span_writes_on_the_pixels_of_the_scan(scan, model, tmp
         9 * wanted[:-1, :-1] + 3 * wanted[1:, :-1] + 3 * wanted[:-1, 1:] + wanted[1:, 1:]
     ) / 16
     np.testing.assert_allclose(middle, wanted, atol=1e-5)
-    assert values["object_shape"] == [24, 28]
+    assert values["object_shape"] == [48, 56]
 
 
 def test_reconstruct_says_where_training_handled_patterns_otherwise(scan, model, tmp_path, capsys):
