@@ -310,10 +310,10 @@ def check_side(window_px: tuple[int, int], wanted_px: tuple[int, int]) -> None:
 
 def _means(have: int, wanted: int, growth: float) -> np.ndarray:
     """Return the weights of the mean over pixels `growth` wide about the middle, (wanted, have)."""
-    starts = have / 2 + (np.arange(wanted) - wanted / 2) * growth
+    first = (have / 2 + (np.arange(wanted) - wanted / 2) * growth)[:, None]
     pixels = np.arange(have)
-    ends = np.minimum(starts[:, None] + growth, pixels + 1)
-    return np.clip(ends - np.maximum(starts[:, None], pixels), 0, None) / growth
+    ends = np.minimum(first + growth, pixels + 1)
+    return np.clip(ends - np.maximum(first, pixels), 0, None) / growth
 
 
 def _central(values: np.ndarray, sides: tuple[int, int]) -> np.ndarray:

@@ -191,10 +191,10 @@ def make_part(job: dict[str, Any]) -> dict[str, Any]:
     """
     begun, spent_s, stage_s = time.time(), time.process_time(), dict.fromkeys(STAGES, 0.0)
     with _timed(stage_s, "load"):
-        from ppn_tf import inference
+        from ppn_tf import inference, reconstruction
 
         model = _model(job["model"], job["model_sha256"])
-    if inference.scaling_of(model).phase_zero != "object":
+    if reconstruction.needs_turns(model):
         raise OptionError(
             f"{job['model']}: its phases count from a zero of each patch, and chunks are not "
             "turned to each other: reconstruct without --chunk and --scheduler, or train with "

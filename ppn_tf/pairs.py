@@ -15,7 +15,7 @@ from ppn_tf.data.random_objects import EDGE_PX, SCALES_PX, check_ranges, random_
 from ppn_tf.detector import Fit
 from ppn_tf.errors import DataError, OptionError
 from ppn_tf.fitting import Pairs
-from ppn_tf.scaling import PHASE_ZEROS
+from ppn_tf.scaling import check_phase_zero
 from ppn_tf.seeding import generator
 
 #: Windows per simulated object, and how many windows wide it is.
@@ -59,7 +59,7 @@ class Simulation:
         if self.count < 2:
             raise OptionError(f"expected at least 2 patterns to simulate, received {self.count}")
         check_ranges(self.amplitude_range, self.phase_range_rad)
-        _check_zero(self.phase_zero)
+        check_phase_zero(self.phase_zero)
 
 
 def of_scan(scan: Scan, fit: Fit, phase_zero: str = "light") -> Pairs:
@@ -84,7 +84,7 @@ def of_scan(scan: Scan, fit: Fit, phase_zero: str = "light") -> Pairs:
     OptionError
         For an unknown zero.
     """
-    _check_zero(phase_zero)
+    check_phase_zero(phase_zero)
     if scan.object is None:
         raise DataError(
             "the scan holds no object to train on: reconstruct it first (ppn-tf refine --start "
@@ -212,13 +212,6 @@ def _positive(value: float) -> float:
     if not (np.isfinite(value) and value > 0):
         raise DataError(f"the probe gives no light on valid pixels ({value}): check probe and mask")
     return float(value)
-
-
-def _check_zero(phase_zero: str) -> None:
-    if phase_zero not in PHASE_ZEROS:
-        raise OptionError(
-            f"unknown phase_zero {phase_zero!r}: expected one of {', '.join(PHASE_ZEROS)}"
-        )
 
 
 def _batches(values: np.ndarray, window_px: tuple[int, int]) -> Iterator[np.ndarray]:

@@ -18,6 +18,20 @@ TRANSFORMS = ("linear", "log1p")
 PHASE_ZEROS = ("object", "light")
 
 
+def check_phase_zero(phase_zero: str) -> None:
+    """Refuse what is none of `PHASE_ZEROS`.
+
+    Raises
+    ------
+    OptionError
+        With what was expected.
+    """
+    if phase_zero not in PHASE_ZEROS:
+        raise OptionError(
+            f"unknown phase_zero {phase_zero!r}: expected one of {', '.join(PHASE_ZEROS)}"
+        )
+
+
 @dataclasses.dataclass(frozen=True)
 class Scaling:
     """Input transform and target ranges, fitted on training patches only.
@@ -48,10 +62,7 @@ class Scaling:
                 f"unknown input transform {self.transform!r}: expected one of "
                 f"{', '.join(TRANSFORMS)}"
             )
-        if self.phase_zero not in PHASE_ZEROS:
-            raise OptionError(
-                f"unknown phase_zero {self.phase_zero!r}: expected one of {', '.join(PHASE_ZEROS)}"
-            )
+        check_phase_zero(self.phase_zero)
         for name in ("input_range", "amplitude_range", "phase_range_rad"):
             low, high = (float(value) for value in getattr(self, name))
             if not (np.isfinite(low) and np.isfinite(high) and high > low):

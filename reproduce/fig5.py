@@ -94,7 +94,7 @@ def make(here: Context) -> Output:
             ]
             claims += [
                 orderings.ordering_cell(
-                    *_paired(records, (ours, cnn), block, metric), block.name, metric,
+                    *tables.pair_values(records, (ours, cnn), block, metric), block.name, metric,
                     here.profile.name,
                 )
                 for ours in METHODS[:2]
@@ -123,15 +123,6 @@ def _values(runs: Mapping[int, Record], block: Any, metric: str) -> dict[int, fl
     from reproduce import tables
 
     return {seed: tables.value(record, block, metric) for seed, record in runs.items()}
-
-
-def _paired(
-    records: Mapping[str, Mapping[int, Record]], pair: tuple[str, str], block: Any, metric: str
-) -> list[tuple[str, dict[int, float]]]:
-    from reproduce import paired
-
-    both = zip(pair, paired.pair(records, pair), strict=True)
-    return [(method, _values(runs, block, metric)) for method, runs in both]
 
 
 def scan_of(here: Context) -> tuple[str, str]:

@@ -124,18 +124,13 @@ def make(here: Context) -> Output:
 
 def _orderings(records: Mapping[str, Mapping[int, Any]], block: Block, profile: str) -> list[Cell]:
     """Test each form of PPN against each baseline, metric by metric."""
-    from reproduce import paired, tables
+    from reproduce import tables
     from reproduce.parts import orderings
 
-    def values(pair: tuple[str, str], metric: str) -> list[tuple[str, dict[int, float]]]:
-        both = zip(pair, paired.pair(records, pair), strict=True)
-        return [
-            (method, {seed: tables.value(run, block, metric) for seed, run in runs.items()})
-            for method, runs in both
-        ]
-
     return [
-        orderings.ordering_cell(*values((form, other), metric), block.name, metric, profile)
+        orderings.ordering_cell(
+            *tables.pair_values(records, (form, other), block, metric), block.name, metric, profile
+        )
         for form in FORMS
         for other in BASELINES
         for metric in tables.SHORT

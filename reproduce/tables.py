@@ -186,6 +186,20 @@ def seed_table(
     ).reshape(-1, len(methods))
 
 
+def pair_values(
+    records: Mapping[str, Mapping[int, Record]],
+    pair: tuple[str, str],
+    block: Block,
+    metric: str,
+) -> list[tuple[str, dict[int, float]]]:
+    """Return each of two methods with its values by seed, for seeds both have on one backend."""
+    both = zip(pair, paired.pair(records, pair), strict=True)
+    return [
+        (method, {seed: value(run, block, metric) for seed, run in runs.items()})
+        for method, runs in both
+    ]
+
+
 def cells(
     records: Mapping[str, Mapping[int, Record]],
     methods: Mapping[str, str | None],

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 from ppn_tf.cli.answer import Answer
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from ppn_tf.comparison import Comparison
 
 
@@ -103,18 +105,14 @@ def _text(values: dict[str, Any], found: Comparison) -> str:
             f"{part['data_range']:.4g}{unit})"
         )
     lines.append(f"relative error of the complex field: {values['relative_error']:.4f}")
-    lines.append(f"FRC with the reference: {_frc_text(found)}")
+    lines.append(f"FRC with the reference: {_frc_text(values['frc_band'], found.frequency)}")
     return "\n".join([*lines, *(f"written: {name}" for name in values["files"])])
 
 
-def _frc_text(found: Comparison) -> str:
-    from ppn_tf import spectrum
-
-    band = spectrum.widest_band(found.frequency, found.frc)
+def _frc_text(band: tuple[float, float] | None, rings: np.ndarray) -> str:
     if band is None:
         return "below 0.5 at all frequencies"
     low, high = band
-    rings = found.frequency
     begin = "" if low == rings[1] else f"from {low:.3f} "
     if high == rings[-1]:
         return f"0.5 or more {begin}up to the Nyquist frequency"

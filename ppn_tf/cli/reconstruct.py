@@ -128,7 +128,6 @@ def run(arguments: argparse.Namespace) -> Answer:
     remarks += handled_otherwise(Path(str(arguments.model) + ".json"), arguments)
     started = time.perf_counter()
     result, found, islands = _reconstruct(arguments, scan, model, fit)
-    written = result.object if result.object is not None else found
     if islands > 1:
         remarks.append(
             f"the scan falls into {islands} parts that do not overlap: how their phases are to "
@@ -142,7 +141,7 @@ def run(arguments: argparse.Namespace) -> Answer:
         files.append(str(arguments.picture))
     values = {
         "patterns": len(scan.patterns),
-        "object_shape": list(written.shape),
+        "object_shape": list(result.object.shape),
         "coverage": float(np.isfinite(found).mean()),
         "r_factor": explained(result),
         "r_factor_empty": explained(_empty(result)),

@@ -8,7 +8,7 @@ import keras
 from keras import ops
 
 from ppn_tf.errors import OptionError
-from ppn_tf.scaling import PHASE_ZEROS, TRANSFORMS
+from ppn_tf.scaling import TRANSFORMS, check_phase_zero
 
 
 @keras.saving.register_keras_serializable("ppn_tf")
@@ -83,8 +83,7 @@ class TargetScaling(keras.layers.Layer):
         super().__init__(**kwargs)
         if not high > low:
             raise OptionError(f"low must be below high, received low={low}, high={high}")
-        if zero not in PHASE_ZEROS:
-            raise OptionError(f"zero must be one of {', '.join(PHASE_ZEROS)}, received {zero!r}")
+        check_phase_zero(zero)
         self.low = float(low)
         self.high = float(high)
         self.unit = unit
