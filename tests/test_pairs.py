@@ -67,6 +67,7 @@ def test_cropping_averages_the_object_over_its_larger_pixels():
     found = pairs.of_scan(scan, Fit(crop_px=8), "object")
     assert found.patterns.shape == (len(scan.patterns), 8, 8)
     blocks = drawn.complex.reshape(24, 2, 24, 2).mean(axis=(1, 3))
+    # complex64 in between: measured 1e-7
     np.testing.assert_allclose(found.amplitude[0], np.abs(blocks[:8, :8]), atol=1e-5)
     np.testing.assert_allclose(found.phase_rad[0], np.angle(blocks[:8, :8]), atol=1e-5)
     # binning: the middle of the window
@@ -112,6 +113,7 @@ def test_simulation_treats_the_whole_detector_as_the_measured_one():
     whole = pairs.simulated(scan, Fit(), options)
     binned = pairs.simulated(scan, Fit(bin_px=2), options)
     sums = whole.patterns.reshape(8, 8, 2, 8, 2).sum(axis=(2, 4))
+    # float32 sums: measured 1.4e-7; the windows are equal bit by bit
     np.testing.assert_allclose(binned.patterns, sums, rtol=1e-5)
     np.testing.assert_allclose(binned.amplitude, whole.amplitude[:, 4:12, 4:12], atol=1e-6)
     # the zero is that of the whole window
@@ -124,6 +126,7 @@ def test_phases_beyond_a_turn_are_not_wrapped():
     light = pairs.simulated(scan, Fit(), pairs.Simulation(20, **ranges))
     own = pairs.simulated(scan, Fit(), pairs.Simulation(20, **ranges, phase_zero="object"))
     away = light.phase_rad - own.phase_rad
+    # float32 at up to 9 rad: measured 1e-6
     np.testing.assert_allclose(away - away[:, :1, :1], 0, atol=1e-5)
     weights = (np.abs(scan.probe[0]) ** 2) / (np.abs(scan.probe[0]) ** 2).sum()
     # the mean that the light sees is the nearest zero

@@ -134,7 +134,10 @@ def search(
         height = 1.2 + 0.17 * len(distances)
         figure, axes = plt.subplots(figsize=(figures.PAGE_IN, height))
         picture = axes.imshow(values, aspect="auto", cmap="viridis_r", vmin=0, vmax=5)
-        labels = [f"{audit_protocol.title(n)}\n{family.upper()}" for n, family in columns]
+        names = [audit_protocol.title(name).replace(", ", ",\n") for name, _ in columns]
+        labels = [
+            f"{name}\n{family.upper()}" for name, (_, family) in zip(names, columns, strict=True)
+        ]
         axes.set_xticks(range(len(columns)), labels)
         axes.set_yticks(range(len(distances)), list(distances))
         for (row, column), value in np.ndenumerate(values):
