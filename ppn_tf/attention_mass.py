@@ -15,6 +15,7 @@ import numpy as np
 from keras import ops
 
 from ppn_tf.errors import DataError
+from ppn_tf.layers.attention import widened
 from ppn_tf.layers.poca import PixelSelfAttention
 from ppn_tf.spectrum import BANDS
 
@@ -144,7 +145,9 @@ def by_radius(network: keras.Model, patterns: np.ndarray) -> dict[str, Any] | No
 def _layer_mass(layer: PixelSelfAttention, inputs: Any, shape: tuple[int, int]) -> np.ndarray:
     """Return the mass of every key, (heads, N), averaged over the batch."""
     query, key, _ = layer.heads(ops.convert_to_tensor(inputs))
-    query, key = layer.modulate(query, key, *shape)
+    modulation = layer.modulation(*shape)
+    if modulation is not None:
+        query, key = widened(query, key, modulation)
     pair = (ops.convert_to_numpy(ops.cast(x, "float32")) for x in (query, key))
     return key_mass(*pair, 1.0 / math.sqrt(layer.key_dim)).mean(axis=0)
 

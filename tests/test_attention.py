@@ -40,18 +40,23 @@ def reference(query, key, value, upstream, scale=SCALE):
     )
 
 
-def attended(query, key, value, upstream, implementation):
+def attended(query, key, value, upstream, implementation, factors=()):
     """Output and gradients of `attend`, compiled as in a training."""
     import tensorflow as tf
 
     @tf.function
-    def run(query, key, value, upstream):
+    def run(upstream, *given):
         with tf.GradientTape() as tape:
-            tape.watch((query, key, value))
-            out = attention.attend(query, key, value, scale=SCALE, implementation=implementation)
-        return out, *tape.gradient(out, (query, key, value), output_gradients=upstream)
+            tape.watch(given)
+            out = attention.attend(
+                *given[:3],
+                scale=SCALE,
+                implementation=implementation,
+                modulation=given[3:] or None,
+            )
+        return out, *tape.gradient(out, given, output_gradients=upstream)
 
-    return [x.numpy() for x in run(*map(tf.constant, (query, key, value, upstream)))]
+    return [x.numpy() for x in run(*map(tf.constant, (upstream, query, key, value, *factors)))]
 
 
 def distance(received, expected):
@@ -86,6 +91,65 @@ def test_values_and_gradients(monkeypatch, implementation, tokens, value_width, 
     for name, gradient, wanted in zip(NAMES, gradients, expected_gradients, strict=True):
         # measured: at most 5.9e-7
         assert distance(gradient, wanted) <= 2e-4, name
+
+
+def modulated_reference(query, key, value, upstream, left, right):
+    """Modulated attention and its five gradients by their formulas, float64."""
+    double = [x.astype("float64") for x in (query, key, value, upstream, left, right)]
+    query, key, value, upstream, left, right = double
+    modulation = left @ right.T
+    products = SCALE * np.einsum("gid,gjd->gij", query, key)
+    logits = products * modulation
+    weights = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    weights /= weights.sum(axis=-1, keepdims=True)
+    d_weights = np.einsum("gid,gjd->gij", upstream, value)
+    d_logits = weights * (d_weights - (weights * d_weights).sum(axis=-1, keepdims=True))
+    d_modulation = (d_logits * products).sum(axis=0)
+    return (
+        np.einsum("gij,gjd->gid", weights, value),
+        SCALE * np.einsum("gij,gjd->gid", d_logits * modulation, key),
+        SCALE * np.einsum("gij,gid->gjd", d_logits * modulation, query),
+        np.einsum("gij,gid->gjd", weights, upstream),
+        d_modulation @ right,
+        d_modulation.T @ left,
+    )
+
+
+@needs_tensorflow
+@pytest.mark.parametrize("implementation", ["plain", "block", "fused"])
+@pytest.mark.parametrize("width", [1, 2, 3])
+@pytest.mark.parametrize("size", [1.0, 10.0])
+def test_modulation(monkeypatch, implementation, width, size):
+    """Four blocks of 16 queries, 13 of 5 backwards, the last one padded; with and without
+    the row's maximum."""
+    monkeypatch.setattr(attention, "BLOCK_ELEMENTS", 61 * 20)
+    given = arrays(61)
+    rng = np.random.default_rng(width)
+    factors = [size * rng.uniform(-0.5, 0.5, (61, width)).astype("float32") for _ in range(2)]
+    left, right = factors
+    longest = [
+        (np.linalg.norm(x, axis=-1) * np.linalg.norm(factor, axis=-1)).max()
+        for x, factor in zip(given, factors, strict=False)
+    ]
+    assert (SCALE * np.prod(longest) > blockwise.SAFE_LOGIT) == (size > 1)
+    received = attended(*given, implementation, factors)
+    names = ("output", *NAMES, "left", "right")
+    for name, found, wanted in zip(
+        names, received, modulated_reference(*given, left, right), strict=True
+    ):
+        # logits up to 10: measured 4.4e-7; up to several hundred: 1.0e-5
+        assert distance(found, wanted) <= 1e-4, name
+
+
+@needs_tensorflow
+def test_a_query_s_factor_does_not_leak_into_another_block(monkeypatch):
+    """Queries of one block alone have an upstream gradient: only their factors get one."""
+    monkeypatch.setattr(attention, "BLOCK_ELEMENTS", 4 * 60 * 15)
+    query, key, value, upstream = arrays(60)
+    upstream[:, 15:] = 0.0
+    factors = [np.random.default_rng(k).uniform(-0.5, 0.5, (60, 2)).astype("f4") for k in (0, 1)]
+    *_, left, _ = attended(query, key, value, upstream, "block", factors)
+    assert np.abs(left[:15]).min() > 0 and not left[15:].any()
 
 
 @needs_tensorflow

@@ -9,6 +9,7 @@ keras = pytest.importorskip("keras")
 
 from ppn_tf.errors import OptionError  # noqa: E402
 from ppn_tf.layers import PixelSelfAttention, PolarCoordinateAttention  # noqa: E402
+from ppn_tf.layers.attention import widened  # noqa: E402
 
 needs_tensorflow = pytest.mark.skipif(
     keras.backend.backend() != "tensorflow", reason="uses TensorFlow's gradient tape"
@@ -226,7 +227,7 @@ def test_radial_weight_belongs_to_the_key():
     layer = make(8)
     rng = np.random.default_rng(3)
     query, key = (rng.standard_normal((1, HEADS, 64, 4)).astype("float32") for _ in range(2))
-    doubled = [keras.ops.convert_to_numpy(x) for x in layer.modulate(query, key, 8, 8)]
+    doubled = map(keras.ops.convert_to_numpy, widened(query, key, layer.modulation(8, 8)))
     weight = keras.ops.convert_to_numpy(layer.polar_weights(8, 8)[0])
     lengths = [np.linalg.norm(x, axis=-1) for x in (*doubled, query, key)]
     # float32 rounding; measured 5e-7
@@ -370,7 +371,7 @@ def test_the_part_left_out_is_the_one_named():
     layer = make(8, angular=False)
     weight, _, _ = layer.polar_weights(8, 8)
     query, key, _ = layer.heads(images(8))
-    q, k = layer.modulate(query, key, 8, 8)
+    q, k = widened(query, key, layer.modulation(8, 8))
     np.testing.assert_array_equal(np.asarray(q), np.asarray(query))
     expected = np.asarray(key) * np.asarray(weight)[:, None]
     np.testing.assert_allclose(np.asarray(k), expected, rtol=1e-6)

@@ -34,8 +34,16 @@ BLOCK_ELEMENTS = 2**20
 PLAIN_TOKENS = 256
 
 
-def attend(query: Any, key: Any, value: Any, *, scale: float, implementation: str = "auto") -> Any:
-    """Return ``softmax(scale * Q K^T) V`` for every head.
+def attend(
+    query: Any,
+    key: Any,
+    value: Any,
+    *,
+    scale: float,
+    implementation: str = "auto",
+    modulation: tuple[Any, Any] | None = None,
+) -> Any:
+    """Return ``softmax(scale * (Q K^T) * M) V`` for every head.
 
     Parameters
     ----------
@@ -44,12 +52,16 @@ def attend(query: Any, key: Any, value: Any, *, scale: float, implementation: st
     value : (G, N, d_v) tensor
         d_v may differ from d.
     scale : float
-        Factor on the logits. It is explicit because PoCA doubles the feature
-        width without changing d_k.
+        Factor on the logits. It is explicit because a modulation widens the
+        features without changing d_k.
     implementation : str
         One of `IMPLEMENTATIONS`; ``auto`` takes ``plain`` for up to
         `PLAIN_TOKENS` tokens, else ``fused`` where JAX has an accelerator, else
         ``block``.
+    modulation : tuple of (N, r) tensor, optional
+        Factors of the matrix M that multiplies the logits of every head, their product
+        over r; ones without it. ``block`` computes M block by block, the others take
+        features that are r times as wide (`widened`).
 
     Returns
     -------
@@ -61,11 +73,32 @@ def attend(query: Any, key: Any, value: Any, *, scale: float, implementation: st
         For an unknown implementation.
     """
     chosen = choose(implementation, query.shape[1])
-    if chosen == "plain":
-        return _plain(query, key, value, scale)
-    if chosen == "fused":
-        return _fused(query, key, value, scale)
-    return _block(query, key, value, scale)
+    if chosen == "block":
+        return _block(query, key, value, scale, modulation)
+    if modulation is not None:
+        query, key = widened(query, key, modulation)
+    form = _plain if chosen == "plain" else _fused
+    return form(query, key, value, scale)
+
+
+def widened(query: Any, key: Any, modulation: tuple[Any, Any]) -> tuple[Any, Any]:
+    """Return features whose dot product is the modulated one.
+
+    Parameters
+    ----------
+    query, key : (..., N, d) tensor
+    modulation : tuple of (N, r) tensor
+
+    Returns
+    -------
+    tuple of (..., N, r d) tensor
+    """
+    return tuple(
+        ops.concatenate(
+            [x * ops.cast(factor[:, k : k + 1], x.dtype) for k in range(factor.shape[1])], axis=-1
+        )
+        for x, factor in zip((query, key), modulation, strict=True)
+    )
 
 
 def choose(implementation: str, tokens: int) -> str:
@@ -115,9 +148,13 @@ def _fused(query: Any, key: Any, value: Any, scale: float) -> Any:
     return ops.squeeze(out, 2)[..., :value_width]
 
 
-def _block(query: Any, key: Any, value: Any, scale: float) -> Any:
+def _block(
+    query: Any, key: Any, value: Any, scale: float, modulation: tuple[Any, Any] | None
+) -> Any:
     half = value.dtype if _is_half(query) else None
     if half is not None:
         query, key, value = (ops.cast(x, "float32") for x in (query, key, value))
-    out = block_attention(query * scale, key, value, BLOCK_ELEMENTS)
+    if modulation is not None:
+        modulation = tuple(ops.cast(x, query.dtype) for x in modulation)
+    out = block_attention(query * scale, key, value, BLOCK_ELEMENTS, modulation)
     return out if half is None else ops.cast(out, half)

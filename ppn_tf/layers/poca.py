@@ -102,9 +102,9 @@ class PixelSelfAttention(keras.layers.Layer):
         query, key, value = ops.unstack(ops.transpose(x, (2, 0, 3, 1, 4)), 3, axis=0)
         return query, key, value
 
-    def modulate(self, query: Any, key: Any, height: int, width: int) -> tuple[Any, Any]:
-        """Return queries and keys as they enter the dot product: unchanged here."""
-        return query, key
+    def modulation(self, height: int, width: int) -> tuple[Any, Any] | None:
+        """Return the factors (H W, r) of what multiplies the logits: nothing here."""
+        return None
 
     def call(self, inputs: Any) -> Any:
         """Attend over all pixels of each image."""
@@ -115,14 +115,12 @@ class PixelSelfAttention(keras.layers.Layer):
 
     def attended(self, query: Any, key: Any, value: Any, height: int, width: int) -> Any:
         """Attend with queries, keys and values (B, h, N, d_k); return (B, h, N, d_k)."""
-        query, key = self.modulate(query, key, height, width)
         tokens = height * width
         out = attend(
-            ops.reshape(query, (-1, tokens, query.shape[-1])),
-            ops.reshape(key, (-1, tokens, key.shape[-1])),
-            ops.reshape(value, (-1, tokens, self.key_dim)),
+            *(ops.reshape(x, (-1, tokens, self.key_dim)) for x in (query, key, value)),
             scale=1.0 / math.sqrt(self.key_dim),
             implementation=self.implementation,
+            modulation=self.modulation(height, width),
         )
         return ops.reshape(out, (-1, self.num_heads, tokens, self.key_dim))
 
@@ -167,10 +165,11 @@ class PolarCoordinateAttention(PixelSelfAttention):
     -----
     The weight ``center`` holds two numbers (d_row, d_col), initially 0; the centre is
     the pixel ``(H / 2 + d_row H, W / 2 + d_col W)``. Since cos(a - b) = cos a cos b +
-    sin a sin b and the radial weight belongs to the key, the modulated logits are an
-    ordinary dot product of doubled features ``[q cos, q sin] . [k w cos, k w sin]``:
-    any exact attention kernel applies and no N x N weight matrix is needed; only
-    ``implementation="plain"`` forms them, as the authors' code does. The
+    sin a sin b and the radial weight belongs to the key, the modulation has two factors of
+    width 2, and the modulated logits are an ordinary dot product of doubled features
+    ``[q cos, q sin] . [k w cos, k w sin]``: any exact attention kernel applies and no N x N
+    weight matrix is needed; only ``implementation="plain"`` forms them, as the authors' code
+    does. The
     equations themselves are missing from our text of the paper; the choice of the
     radius is ours where the text is silent.
 
@@ -233,16 +232,14 @@ class PolarCoordinateAttention(PixelSelfAttention):
             return 1.0 / (1.0 + ops.log1p(radius_px) / math.log1p(largest_px))
         return 1.0 / (1.0 + ops.log(radius_px + 1e-6) / math.log(largest_px))
 
-    def modulate(self, query: Any, key: Any, height: int, width: int) -> tuple[Any, Any]:
-        """Double the features so that their dot product is the modulated logit."""
-        weight, cosine, sine = (
-            ops.cast(ops.expand_dims(x, -1), query.dtype) for x in self.polar_weights(height, width)
-        )
-        key = key * weight
+    def modulation(self, height: int, width: int) -> tuple[Any, Any]:
+        """Return factors of queries and keys, (H W, 2): w cos(a - b) is their dot product."""
+        weight, cosine, sine = self.polar_weights(height, width)
         if not self.angular:
-            return query, key
-        query = ops.concatenate([query * cosine, query * sine], axis=-1)
-        return query, ops.concatenate([key * cosine, key * sine], axis=-1)
+            weight = ops.expand_dims(weight, -1)
+            return ops.ones_like(weight), weight
+        directions = ops.stack([cosine, sine], axis=-1)
+        return directions, directions * ops.expand_dims(weight, -1)
 
     def attended(self, query: Any, key: Any, value: Any, height: int, width: int) -> Any:
         """Attend as the base class does, or with explicit N x N weights for "plain"."""
