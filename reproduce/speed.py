@@ -4,11 +4,12 @@ Claim      None of the paper's. The exact block-wise attention of this package a
            the N x N matrices of the authors' code, on the same network; ePIE compiled
            against a NumPy loop with scipy.fft, and beside pty-chi; all in one run.
 Command    python reproduce/speed.py [--only ROW,ROW] [--again] [--ptychi-python PATH]
-Written    results/speed.{json,md,png,pdf}; a record of each row in results/speed
+Written    results/speed.{json,md,png,pdf}; a record of each row in results/speed/<device>
 
 Every row is measured in fresh processes, so that its peak memory is its own; rows that are
 compared take turns. Times are medians after the call that compiles. Rows measured before
-on this device are kept, so that an interrupted run goes on; --again measures anew. The rows
+on this device are kept, so that an interrupted run goes on; --again measures anew. Those of
+other devices stay, and are reported beside them: no ratio mixes two devices. The rows
 of the backend's own attention (``fused``) are measured where there is a GPU. Those
 beside pty-chi need it, here or in an environment of its own (--ptychi-python); without it
 they are left out, and the report says so.
@@ -19,6 +20,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -62,8 +64,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     unknown = [name for name in wanted if name not in ROWS]
     if unknown:
         raise OptionError(f"unknown row {', '.join(unknown)}: expected of {', '.join(ROWS)}")
-    folder = arguments.out / "speed"
-    parts = there(wanted, folder, device, arguments.again)
+    folder = arguments.out / "speed" / folder_name(device)
+    parts = there(wanted, folder, arguments.again)
     beside = [
         name
         for name in wanted
@@ -74,19 +76,26 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(f"not measured: {', '.join(beside)}: {reason}", file=sys.stderr)
         parts = {name: each for name, each in parts.items() if name not in beside}
     missing(parts, folder, ["--gpu", arguments.gpu, "--ptychi-python", arguments.ptychi_python])
-    rows = [row for name in ROWS if (row := kept(folder, name)) is not None]
-    print(speed_report.write(rows, arguments.out, reason or ""))
+    print(speed_report.write(recorded(arguments.out / "speed"), arguments.out, reason or ""))
 
 
-def there(
-    wanted: Sequence[str], folder: Path, device: str, again: bool
-) -> dict[str, list[dict[str, float]]]:
-    """Return what was measured of each row on this device: nothing if all is measured again."""
-    parts: dict[str, list[dict[str, float]]] = {}
-    for name in wanted:
-        row = None if again else kept(folder, name)
-        parts[name] = row["each"] if row is not None and row["device"] == device else []
-    return parts
+def folder_name(device: str) -> str:
+    """Return the name of a device's folder: its words, joined by hyphens."""
+    return "-".join(re.findall(r"[a-z0-9]+", device.lower()))
+
+
+def recorded(folder: Path) -> list[dict[str, Any]]:
+    """Return the rows of all devices, one device after another, of whatever version."""
+    from reproduce.parts.speed_rows import ROWS
+
+    rows = (read(place, name) for place in sorted(folder.glob("*")) for name in ROWS)
+    return [row for row in rows if row is not None]
+
+
+def there(wanted: Sequence[str], folder: Path, again: bool) -> dict[str, list[dict[str, float]]]:
+    """Return what was measured of each row on a device: nothing if all is measured again."""
+    rows = {name: None if again else kept(folder, name) for name in wanted}
+    return {name: [] if row is None else row["each"] for name, row in rows.items()}
 
 
 def missing(
@@ -113,11 +122,19 @@ def missing(
 
 def kept(folder: Path, name: str) -> dict[str, Any] | None:
     """Return the record of a row, or None where there is none of this version."""
+    from reproduce.parts.speed_rows import ROWS
+
+    row = read(folder, name)
+    return row if row is not None and row["version"] == ROWS[name].version else None
+
+
+def read(folder: Path, name: str) -> dict[str, Any] | None:
+    """Return the record of a row, or None where there is none that can be read."""
     from reproduce.parts.speed_rows import ROWS_VERSION
 
     try:
         row = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
-        return row if row["version"] == ROWS_VERSION else None
+        return row if row["version"] >= ROWS_VERSION else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

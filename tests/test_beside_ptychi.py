@@ -82,7 +82,7 @@ def test_the_best_of_ptychi_is_compared(scan, monkeypatch):
     assert theirs["us"] == found["ptychi_us"] == pytest.approx(1e3 / 169, rel=1e-2)
     assert found["ratio"] == pytest.approx(found["ptychi_us"] / found["compiled_us"], abs=0.01)
     row = {"row": ROW, "device": "CPU", "model": "", "work": ROW}
-    text = speed_report.body({ROW: found | row}, {})
+    text = speed_report.body("CPU", {ROW: found | row})
     assert "beside pty-chi 0 (torch 0)" in text and text.count("| pty-chi ") == 2
 
 
@@ -117,7 +117,7 @@ def test_a_worker_that_dies_is_reported_with_its_last_words(tmp_path, monkeypatc
 @ABSENT
 def test_without_ptychi_its_rows_are_left_out_and_the_report_says_so(tmp_path, capsys):
     speed.main(["--gpu", "cpu", "--only", ROW, "--out", str(tmp_path)])
-    assert not (tmp_path / "speed" / f"{ROW}.json").exists()
+    assert not list(tmp_path.glob("speed/*/*.json"))
     assert f"not measured: {ROW}: pty-chi is not installed" in capsys.readouterr().err
     text = (tmp_path / "speed.md").read_text()
     assert "not measured; pty-chi is not installed" in text
@@ -129,8 +129,8 @@ def test_a_row_that_is_kept_needs_no_ptychi(tmp_path, monkeypatch):
     row = {"row": ROW, "version": speed_rows.ROWS_VERSION, "device": "CPU", "each": [{"us": 1.0}]}
     row |= {"model": "", "attention": None, "side_px": 32, "work": ROW, "cases": cases}
     row |= {"library": Fake.versions, "iterations": 20}
-    (tmp_path / "speed").mkdir()
-    (tmp_path / "speed" / f"{ROW}.json").write_text(json.dumps(row))
+    (tmp_path / "speed" / "cpu").mkdir(parents=True)
+    (tmp_path / "speed" / "cpu" / f"{ROW}.json").write_text(json.dumps(row))
     monkeypatch.setattr(speed, "_device", lambda gpu: "CPU")
     monkeypatch.setattr(beside_ptychi, "Library", None)
     speed.main(["--only", ROW, "--out", str(tmp_path)])

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ppn_tf.files import write_json, write_text
 
-Rows = Mapping[str, Mapping[str, Any]]
+Row = Mapping[str, Any]
+Rows = Mapping[str, Row]
 
 #: Pairs that are compared: the block-wise row, and its references.
 PAIRS = {
@@ -25,6 +25,13 @@ NUMBERS = (
     "peak_above_one_mib",
 )
 
+#: What the figure shows.
+TITLES = {
+    "train_step_s": "training step [s]",
+    "predict_s": "prediction of a batch [s]",
+    "peak_above_start_mib": "peak memory above start [MiB]",
+}
+
 #: What the block-wise attention is to reach over the plain one: what, row, number, ratio.
 TARGETS = (
     ("training step", "ppn-released", "train_step_s", 1.8),
@@ -35,51 +42,60 @@ TARGETS = (
 )
 
 
-def write(rows: Sequence[Mapping[str, Any]], out: Path, lacking: str = "") -> str:
+def write(rows: Sequence[Row], out: Path, lacking: str = "") -> str:
     """Write all outputs of the rows that are there; return the text for the screen.
 
     Parameters
     ----------
     rows : sequence of dict
+        Of one device or several.
     out : Path
         Folder of the outputs.
     lacking : str
         Why the rows beside pty-chi could not be measured, if they could not.
     """
-    by_name = {row["row"]: row for row in rows}
-    ratios = {name: found for name in PAIRS if (found := ratio(by_name, name))}
+    devices = by_device(rows)
+    ratios = {
+        device: {name: found for name in PAIRS if (found := ratio(there, name))}
+        for device, there in devices.items()
+    }
+    # the plan of trainings reads them
     models = [
         dict(row)
         for row in rows
         if row["model"] not in ("", "PoCA layer")
-        and row["attention"] != "plain"
+        and row["attention"] in (None, "block", "fused")
+        and row.get("policy", "float32") == "float32"
         and row["side_px"] == 32
     ]
-    # the plan of trainings reads them: those of other devices or times stay
-    measured = {(row["model"], row["device"]) for row in models}
-    models += [row for row in _before(out) if (row["model"], row["device"]) not in measured]
     write_json(out / "speed.json", {"rows": list(rows), "ratios": ratios, "models": models})
-    figures = draw(by_name, ratios, out) if ratios else ()
-    text = body(by_name, ratios, lacking)
-    lines = [text, *(f"![{name}]({name})" for name in figures if name.endswith(".png"))]
+    compared = {device: found for device, found in ratios.items() if found}
+    figures = draw(devices, compared, out) if compared else ()
+    text = "\n\n".join(
+        ["# Speed", *(body(device, there, lacking) for device, there in devices.items())]
+        if devices
+        else ["# Speed", *_beside_ptychi({}, lacking)]
+    )
+    lines = [text, "", *(f"![{name}]({name})" for name in figures if name.endswith(".png"))]
     write_text(out / "speed.md", "\n".join(lines) + "\n")
     return text
 
 
-def _before(out: Path) -> list[dict[str, Any]]:
-    try:
-        record = json.loads((out / "speed.json").read_text(encoding="utf-8"))
-        return [row for row in record["models"] if row["device"] and row["train_step_s"]]
-    except (OSError, ValueError, KeyError, TypeError):
-        return []
+def by_device(rows: Sequence[Row]) -> dict[str, dict[str, Row]]:
+    """Return the rows of each device by their names."""
+    devices: dict[str, dict[str, Row]] = {}
+    for row in rows:
+        devices.setdefault(row["device"], {})[row["row"]] = row
+    return devices
 
 
 def ratio(rows: Rows, name: str, form: str = "") -> dict[str, float] | None:
-    """Return plain over block, on one device.
+    """Return plain over block.
 
     Parameters
     ----------
     rows : mapping of str to dict
+        Those of one device: a ratio of two says nothing of either attention.
     name : str
         A key of `PAIRS`.
     form : {"", "plain", "plain-graph"}
@@ -87,12 +103,8 @@ def ratio(rows: Rows, name: str, form: str = "") -> dict[str, float] | None:
     """
     block, references = PAIRS[name]
     wanted = references if not form else (f"{name}-{form}",)
-    plain = [
-        rows[reference]
-        for reference in wanted
-        if reference in rows and rows[reference]["device"] == rows.get(block, {}).get("device")
-    ]
-    if not plain:
+    plain = [rows[reference] for reference in wanted if reference in rows]
+    if not plain or block not in rows:
         return None
     return {
         key: round(min(row[key] for row in plain) / rows[block][key], 2)
@@ -102,13 +114,11 @@ def ratio(rows: Rows, name: str, form: str = "") -> dict[str, float] | None:
     }
 
 
-def body(rows: Rows, ratios: Mapping[str, Mapping[str, float]], lacking: str = "") -> str:
-    """Return the Markdown document."""
-    devices = ", ".join(dict.fromkeys(row["device"] for row in rows.values()))
-    parts = [f"# Speed, {devices or 'nothing measured'}", ""]
-    parts += _networks(rows) + _attention(rows, ratios)
+def body(device: str, rows: Rows, lacking: str = "") -> str:
+    """Return the Markdown section of a device."""
+    parts = [f"## {device}", "", *_networks(rows), *_attention(rows), *_floor(rows)]
     parts += _epie(rows) + _beside_ptychi(rows, lacking) + _others(rows)
-    return "\n".join(parts)
+    return "\n".join(parts).rstrip()
 
 
 def _table(lines: Sequence[Mapping[str, Any]]) -> str:
@@ -130,20 +140,25 @@ def _networks(rows: Rows) -> list[str]:
     names += tuple(
         name for name in ("gpu_peak_mib", "output_distance") if any(name in row for row in networks)
     )
-    if len({row["device"] for row in networks}) > 1:
-        names += ("device",)
+    from reproduce.parts.speed_rows import ROWS
+
+    older = [row["row"] for row in networks if row["version"] < ROWS[row["row"]].version]
+    earlier = "measured before it had a modulation, with doubled features"
     return [
         "float32; medians after compilation, each row in fresh processes, compiled as a training "
         "is: Keras leaves XLA out where there is no GPU. `plain` has the N x N weights of the "
         "authors' code in a step compiled whole by XLA, `plain-graph` the same without XLA. "
-        "`peak_above_one_mib`: what the batch needs above one pattern, that is, without what "
-        "compiling takes.",
+        "`widened` goes block by block as `block` does, with doubled features in place of a "
+        "modulation of each block. `peak_above_one_mib`: what the batch needs above one pattern, "
+        "that is, without what compiling takes.",
         "",
         _table([{name: row.get(name) for name in names} for row in networks]),
+        *([f"Block-wise attention {earlier}: {', '.join(older)}.", ""] if older else []),
     ]
 
 
-def _attention(rows: Rows, ratios: Mapping[str, Mapping[str, float]]) -> list[str]:
+def _attention(rows: Rows) -> list[str]:
+    ratios = {name: found for name in PAIRS if (found := ratio(rows, name))}
     # the layer alone has numbers that a network has not
     numbers = [key for key in NUMBERS if any(key in found for found in ratios.values())]
     lines = [
@@ -179,6 +194,37 @@ def _targets(rows: Rows) -> list[str]:
     return [
         "Targets for plain over block, and what is reached against either form; judged against "
         "the better form, so that no target is reached by a slow reference:",
+        "",
+        _table(lines),
+    ]
+
+
+def _floor(rows: Rows) -> list[str]:
+    """Compare with the arithmetic alone, at the rate of one large matrix product."""
+    product = rows.get("product", {})
+    # a training step is three passes: forward, and twice as much backward
+    passes = {"train_step_s": 3, "predict_s": 1}
+    lines = []
+    for name, gflop in product.get("gflop", {}).items():
+        block, plain = (rows.get(f"{name}-{form}") for form in ("block", "plain-graph"))
+        for key, times in passes.items():
+            if block is None:
+                continue
+            batch = times * block["batch"] * gflop
+            least = batch / product["gflop_per_s"]
+            lines.append(
+                {"network": name, "what": key.removesuffix("_s"), "GFLOP": round(batch, 1)}
+                | {"floor_s": round(least, 4), "block_s": block[key]}
+                | {"block / floor": round(block[key] / least, 2)}
+                | {"plain-graph / floor": plain and round(plain[key] / least, 2)}
+            )
+    if not lines:
+        return []
+    return [
+        "The floor that arithmetic sets: the operations of the network with plain attention "
+        "(TensorFlow's profiler; a training step is three passes) at "
+        f"{product['gflop_per_s']:g} GFLOP/s, the rate of one large matrix product here. "
+        "`plain-graph / floor` is the most that any exact attention could gain over that form:",
         "",
         _table(lines),
     ]
@@ -266,35 +312,45 @@ def _others(rows: Rows) -> list[str]:
     ]
 
 
-def draw(rows: Rows, ratios: Mapping[str, Mapping[str, float]], out: Path) -> tuple[str, ...]:
-    """Draw times and memory of plain and block-wise attention as bars."""
+def draw(
+    devices: Mapping[str, Rows],
+    ratios: Mapping[str, Mapping[str, Mapping[str, float]]],
+    out: Path,
+) -> tuple[str, ...]:
+    """Draw times and memory of plain and block-wise attention as bars, a row for each device."""
     import matplotlib.pyplot as plt
-    import numpy as np
 
     from reproduce import figures
 
-    titles = {
-        "train_step_s": "training step [s]",
-        "predict_s": "prediction of a batch [s]",
-        "peak_above_start_mib": "peak memory above start [MiB]",
-    }
     with figures.styled():
-        figure, axes = plt.subplots(1, 3, figsize=(figures.PAGE_IN, 2.4), layout="constrained")
-        for axis, (key, title) in zip(axes, titles.items(), strict=True):
-            names = [name for name in ratios if key in ratios[name]]
-            for shift, kind in ((-0.2, "plain"), (0.2, "block")):
-                values = []
-                for name in names:
-                    block, references = PAIRS[name]
-                    found = references if kind == "plain" else (block,)
-                    values.append(min(rows[row][key] for row in found if row in rows))
-                color = "#999999" if kind == "plain" else "#D55E00"
-                places = np.arange(len(names)) + shift
-                axis.bar(places, values, 0.38, color=color, label=kind)
-            for place, name in enumerate(names):
-                top = axis.get_ylim()[1]
-                axis.text(place, 1.01 * top, f"{ratios[name][key]:g} x", ha="center", fontsize=7)
-            axis.set_xticks(range(len(names)), names, fontsize=7)
-            axis.set_title(title, pad=14)
-        axes[0].legend(frameon=False, title="attention", fontsize=7, title_fontsize=7)
+        figure, axes = plt.subplots(
+            len(ratios),
+            len(TITLES),
+            figsize=(figures.PAGE_IN, 0.4 + 2.1 * len(ratios)),
+            layout="constrained",
+            squeeze=False,
+        )
+        for line, device in zip(axes, ratios, strict=True):
+            for axis, (key, title) in zip(line, TITLES.items(), strict=True):
+                _bars(axis, key, devices[device], ratios[device])
+                axis.set_title(title, pad=14)
+            line[0].set_ylabel(device, fontsize=6)
+        axes[0, 0].legend(frameon=False, title="attention", fontsize=7, title_fontsize=7)
         return figures.save(figure, out, "speed")
+
+
+def _bars(axis: Any, key: str, rows: Rows, ratios: Mapping[str, Mapping[str, float]]) -> None:
+    names = [name for name in ratios if key in ratios[name]]
+    for shift, kind, color in ((-0.2, "plain", "#999999"), (0.2, "block", "#D55E00")):
+        values = []
+        for name in names:
+            block, references = PAIRS[name]
+            found = references if kind == "plain" else (block,)
+            values.append(min(rows[row][key] for row in found if row in rows))
+        axis.bar(
+            [place + shift for place in range(len(names))], values, 0.38, color=color, label=kind
+        )
+    for place, name in enumerate(names):
+        top = axis.get_ylim()[1]
+        axis.text(place, 1.01 * top, f"{ratios[name][key]:g} x", ha="center", fontsize=7)
+    axis.set_xticks(range(len(names)), names, fontsize=7)

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
@@ -16,19 +14,20 @@ import numpy as np
 
 from ppn_tf import devices
 from reproduce.parts import beside_ptychi
+from reproduce.parts.speed_epie import epie, epie_scan
+from reproduce.parts.timing import best_s, distance, median_s, timed
 
 #: Raised by hand when rows measure something else: older ones are then measured again.
 ROWS_VERSION = 2
 
-#: A call is repeated until so many seconds are gone, between 3 and 9 times; one that takes
-#: longer by itself is counted once.
-REPEAT_S = 6.0
+#: The same of rows of block-wise attention: before 3 it had doubled features.
+BLOCK_VERSION = 3
 
 #: Patterns of the row that streams.
 STREAM_PATTERNS = 512
 
-#: Positions updated at once by ePIE, in the comparison of convergence.
-BATCHES = (1, 4, 16, 64)
+#: Rows and columns of the matrix product that tells the arithmetic a device is good for.
+PRODUCT_SIDE = 2048
 
 #: The same PoCA layer alone, forward and backward: where the memory is.
 LAYER = "PoCA layer"
@@ -43,7 +42,8 @@ class Row:
     model : str
         A network, or `LAYER`; empty where something else is measured.
     attention : str or None
-        ``"block"``, ``"plain"``, ``"fused"`` or None.
+        ``"block"``, ``"plain"``, ``"fused"``, ``"widened"`` (of the layer alone: blocks, but
+        doubled features in place of a modulation) or None.
     side_px, batch : int
     train, infer : bool
         What is timed of a network.
@@ -72,6 +72,11 @@ class Row:
     policy: str = "float32"
     gpu: bool = False
 
+    @property
+    def version(self) -> int:
+        """Which form of the measurement this is."""
+        return BLOCK_VERSION if self.attention == "block" else ROWS_VERSION
+
 
 def _rows() -> dict[str, Row]:
     rows: dict[str, Row] = {}
@@ -81,6 +86,7 @@ def _rows() -> dict[str, Row]:
         rows[f"{name}-plain"] = Row(model, "plain", infer=infer, jit=True, rounds=3)
         rows[f"{name}-plain-graph"] = Row(model, "plain", infer=infer, jit=False, rounds=3)
         rows[f"{name}-fused"] = Row(model, "fused", infer=infer, gpu=True)
+    rows["PoCA-layer-widened"] = Row(LAYER, "widened", infer=False, rounds=3)
     rows["ppn-fused-bfloat16"] = Row("ppn", "fused", policy="mixed_bfloat16", gpu=True)
     rows["ppn-64px-fused"] = Row("ppn", "fused", 64, 8, gpu=True)
     rows["ppn-128px-fused"] = Row("ppn", "fused", 128, 4, train=False, gpu=True)
@@ -89,6 +95,7 @@ def _rows() -> dict[str, Row]:
     rows["ppn-64px"] = Row("ppn", "block", 64, 8)
     rows["ppn-released-64px"] = Row("ppn-released", "block", 64, 8)
     rows["ppn-128px"] = Row("ppn", "block", 128, 4, train=False)
+    rows["product"] = Row(work="product", rounds=3)
     for work in (
         "epie-32px",
         "epie-128px",
@@ -129,7 +136,7 @@ def measure(name: str, gpu: str, ptychi_python: str = sys.executable) -> dict[st
         found = WORK[row.work]() if row.work else network(row)
     return {
         "row": name,
-        "version": ROWS_VERSION,
+        "version": row.version,
         **dataclasses.asdict(row),
         **found,
         "peak_mib": round(devices.peak_rss_mib(), 1),
@@ -188,7 +195,7 @@ def _from_plain(row: Row, model: Any, x: np.ndarray) -> float:
     plain = _model(dataclasses.replace(row, attention="plain"))
     plain.set_weights(model.get_weights())
     outputs = (each.predict_on_batch(x) for each in (model, plain))
-    return _distance(*(np.stack([part[name] for name in sorted(part)]) for part in outputs))
+    return distance(*(np.stack([part[name] for name in sorted(part)]) for part in outputs))
 
 
 def _model(row: Row) -> Any:
@@ -204,110 +211,53 @@ def _layer(row: Row) -> Any:
     from ppn_tf.layers import PolarCoordinateAttention
 
     inputs = keras.Input((row.side_px, row.side_px, 32))
-    layer = PolarCoordinateAttention(2, 32, implementation=row.attention)
+    if row.attention == "widened":
+        layer = _widened()
+    else:
+        layer = PolarCoordinateAttention(2, 32, implementation=row.attention)
     return keras.Model(inputs, layer(inputs))
 
 
-def epie_scan(side_px: int, step_px: int, modes: int = 1) -> beside_ptychi.Scan:
-    """Simulate 13 x 13 positions of a rough object with the stand-in probe, without noise."""
-    from ppn_tf import data
-    from ppn_tf.probe_modes import initial_modes
+def _widened() -> Any:
+    """Return a PoCA layer that goes by blocks with doubled features."""
+    import keras
 
-    probe = data.stand_in_probe(side_px).astype(np.complex64)
-    if modes > 1:
-        probe = initial_modes(probe, modes)
-    side = 12 * step_px + side_px
-    rng = np.random.default_rng(0)
-    coarse = rng.random((2, side // 4 + 1, side // 4 + 1))
-    amplitude, phase = (np.kron(part, np.ones((4, 4)))[:side, :side] for part in coarse)
-    obj = ((0.6 + 0.4 * amplitude) * np.exp(1j * phase)).astype(np.complex64)
-    places = np.arange(13) * step_px
-    positions = np.stack(np.meshgrid(places, places, indexing="ij"), -1).reshape(-1, 2)
-    each = probe.reshape(-1, side_px, side_px)
-    patterns = sum(data.simulate(obj, mode, positions) for mode in each)
-    return beside_ptychi.Scan(patterns, positions, probe, obj)
+    from ppn_tf.layers import PolarCoordinateAttention, attention
+
+    class Widened(PolarCoordinateAttention):
+        def attended(self, query: Any, key: Any, value: Any, height: int, width: int) -> Any:
+            wide = attention.widened(query, key, self.modulation(height, width))
+            each = (keras.ops.reshape(x, (-1, height * width, x.shape[-1])) for x in (*wide, value))
+            scale = self.key_dim**-0.5
+            out = attention.attend(*each, scale=scale, implementation="block")
+            return keras.ops.reshape(out, (-1, *value.shape[1:]))
+
+    return Widened(2, 32, implementation="block")
 
 
-def epie(side_px: int, step_px: int, modes: int = 1) -> dict[str, Any]:
-    """Time a visit of one position, compiled and as a NumPy loop, and compare the two."""
-    from ppn_tf import epie as engine
+def product() -> dict[str, Any]:
+    """Time a large matrix product, and count what the networks need at least.
 
-    scan = epie_scan(side_px, step_px, modes)
-    patterns, positions, probe = scan.patterns, scan.positions_px, scan.probe
-    options = {"update_probe": False, "object_shape": scan.truth.shape}
-
-    def run(iterations: int, which: str, batch: int = 1) -> Any:
-        chosen = options | {"iterations": iterations, "engine": which, "batch": batch}
-        return engine.reconstruct(patterns, positions, probe, **chosen)
-
-    found: dict[str, Any] = {"positions": len(positions), "first_call_s": 0.0}
-    found["first_call_s"] = round(timed(lambda: run(10, "compiled"))[0], 3)
-    sweeps = {"compiled": (10, 40), "numpy": (1, 11)}
-    micros: dict[str, list[float]] = {which: [] for which in sweeps}
-    for _ in range(5):
-        # in turn, so that a change of the machine's speed meets both
-        for which, (few, many) in sweeps.items():
-            short, long = (timed(lambda n=n, w=which: run(n, w))[0] for n in (few, many))
-            micros[which].append(1e6 * (long - short) / (many - few) / len(positions))
-    for which, values in micros.items():
-        found[f"{which}_us"] = round(statistics.median(values), 2)
-    found["ratio"] = round(found["numpy_us"] / found["compiled_us"], 2)
-    found["precision"] = precision(scan)
-    found["object_distance"] = found["precision"]["flat"]["compiled_numpy"]
-    curves = [run(20, which).errors for which in sweeps]
-    found["error_distance"] = float(np.max(np.abs(curves[0] / curves[1] - 1)))
-    if modes == 1:
-        found["r_factor_20"] = {
-            str(batch): float(f"{run(20, 'compiled', batch).errors[-1]:.4g}") for batch in BATCHES
-        }
-        found["batched_us"] = {}
-        for batch in BATCHES[1:]:
-            run(10, "compiled", batch)
-            short, long = (timed(lambda n=n, b=batch: run(n, "compiled", b))[0] for n in (10, 40))
-            found["batched_us"][str(batch)] = round(1e6 * (long - short) / 30 / len(positions), 2)
-    return found
-
-
-def precision(scan: beside_ptychi.Scan) -> dict[str, dict[str, float]]:
-    """Compare the objects of both engines after one sweep, in single and double precision.
-
-    From a flat start the smooth probe's far field is rounding errors where it should be
-    zero, and their phase is anyone's; a rough start lights all of the detector.
+    Operations are those of plain attention for one pattern, a multiply-add being two.
     """
-    from ppn_tf import epie as engine
+    import keras
 
-    rng = np.random.default_rng(1)
-    noise = 0.1 * rng.standard_normal((2, *scan.truth.shape))
-    starts = {"flat": np.ones(scan.truth.shape), "rough": (1 + noise[0]) * np.exp(1j * noise[1])}
-    found = {}
-    for name, start in starts.items():
-        swept = {
-            (which, kind): engine.reconstruct(
-                scan.patterns,
-                scan.positions_px,
-                scan.probe.astype(kind),
-                iterations=1,
-                engine=which,
-                update_probe=False,
-                initial_object=start.astype(kind),
-            ).object
-            for which in engine.ENGINES
-            for kind in (np.complex64, np.complex128)
-        }
-        double = swept["numpy", np.complex128]
-        found[name] = {
-            "compiled_numpy": _distance(
-                swept["compiled", np.complex64], swept["numpy", np.complex64]
-            ),
-            "compiled_double": _distance(swept["compiled", np.complex64], double),
-            "numpy_double": _distance(swept["numpy", np.complex64], double),
-            "in_double": _distance(swept["compiled", np.complex128], double),
+    from ppn_tf import complexity, models
+
+    matrix = keras.ops.convert_to_tensor(
+        np.random.default_rng(0).random((PRODUCT_SIDE, PRODUCT_SIDE), dtype=np.float32)
+    )
+    # one number is fetched, so that the product is there
+    seconds = best_s(lambda: np.asarray(keras.ops.matmul(matrix, matrix)[0, 0]))
+    found: dict[str, Any] = {"product_s": seconds}
+    found["gflop_per_s"] = round(2e-9 * PRODUCT_SIDE**3 / seconds, 1)
+    if keras.backend.backend() == "tensorflow":
+        plain = {"attention_implementation": "plain"}
+        found["gflop"] = {
+            name: round(complexity.flops(models.create(name, **plain)) / 1e9, 5)
+            for name in ("ppn-released", "ppn")
         }
     return found
-
-
-def _distance(found: np.ndarray, reference: np.ndarray) -> float:
-    return float(f"{np.linalg.norm(found - reference) / np.linalg.norm(reference):.3g}")
 
 
 def simulation() -> dict[str, Any]:
@@ -358,26 +308,10 @@ WORK: Mapping[str, Callable[[], dict[str, Any]]] = MappingProxyType(
         "epie-32px": lambda: epie(32, 8),
         "epie-128px": lambda: epie(128, 32),
         "epie-modes": lambda: epie(32, 8, modes=3),
+        "product": product,
         "simulation": simulation,
         "stitching": stitching,
         "psd": psd,
         "start": start,
     }
 )
-
-
-def timed(work: Callable[[], Any]) -> tuple[float, Any]:
-    """Return the seconds of a call and what it returned."""
-    started = time.perf_counter()
-    found = work()
-    return time.perf_counter() - started, found
-
-
-def median_s(work: Callable[[], Any]) -> float:
-    """Return the median seconds of a call, after one that is not counted."""
-    # one call of a large network may take a minute: noise of seconds is small beside it
-    least = 3 if timed(work)[0] < REPEAT_S else 1
-    seconds: list[float] = []
-    while len(seconds) < least or (sum(seconds) < REPEAT_S and len(seconds) < 9):
-        seconds.append(timed(work)[0])
-    return round(statistics.median(seconds), 5)
