@@ -60,8 +60,8 @@ def attend(
         ``block``.
     modulation : tuple of (N, r) tensor, optional
         Factors of the matrix M that multiplies the logits of every head, their product
-        over r; ones without it. ``block`` computes M block by block, the others take
-        features that are r times as wide (`widened`).
+        over r; ones without it. ``block`` computes M block by block where r > 1, else
+        features become r times as wide (`widened`).
 
     Returns
     -------
@@ -73,10 +73,11 @@ def attend(
         For an unknown implementation.
     """
     chosen = choose(implementation, query.shape[1])
+    if modulation is not None and (chosen != "block" or modulation[0].shape[1] == 1):
+        # of one factor, features keep their width: nothing is cheaper
+        (query, key), modulation = widened(query, key, modulation), None
     if chosen == "block":
         return _block(query, key, value, scale, modulation)
-    if modulation is not None:
-        query, key = widened(query, key, modulation)
     form = _plain if chosen == "plain" else _fused
     return form(query, key, value, scale)
 
