@@ -58,7 +58,10 @@ def grid(profile: Any, object_name: str, seeds: int | None) -> Any:
 
 
 def measured(here: Context, measure: bool) -> dict[float, dict[str, Any]]:
-    """Return ePIE's measurements by overlap; with `measure`, make those that are missing."""
+    """Return ePIE's measurements by overlap; with `measure`, make those that are missing.
+
+    Where nothing is measured, those of another device stand in for this one's.
+    """
     from tqdm import tqdm
 
     from reproduce.parts import iterative
@@ -66,6 +69,16 @@ def measured(here: Context, measure: bool) -> dict[float, dict[str, Any]]:
     session, found = here.session, {}
     overlaps, iterations, repeats = EXTENT[here.profile.name]
     again = session.retrain and measure
+    folder = session.out / "epie"
+    every = [
+        iterative.Measurement(
+            session.object_name, overlap, iterations, repeats, session.device_name
+        )
+        for overlap in overlaps
+    ]
+    if not measure:
+        device = iterative.device_there(folder, every)
+        every = [dataclasses.replace(one, device=device) for one in every]
     prepared: list[Any] = []
 
     def make(wanted: iterative.Measurement) -> dict[str, Any]:
@@ -73,20 +86,12 @@ def measured(here: Context, measure: bool) -> dict[float, dict[str, Any]]:
             prepared.extend((networks(here), iterative.target_scaling(session.object_name)))
         return iterative.measure(wanted, *prepared)
 
-    bar = tqdm(overlaps, desc="ePIE", unit="overlap", leave=False)
-    for overlap in bar:
-        wanted = iterative.Measurement(
-            session.object_name, overlap, iterations, repeats, session.device_name
-        )
+    for wanted in tqdm(every, desc="ePIE", unit="overlap", leave=False):
         record = iterative.ensure(
-            wanted,
-            session.out / "epie",
-            make if measure else None,
-            here.store.environment(),
-            again,
+            wanted, folder, make if measure else None, here.store.environment(), again
         )
         if record is not None:
-            found[overlap] = record
+            found[wanted.overlap] = record
     return found
 
 
@@ -128,7 +133,9 @@ def make(here: Context, measure: bool | None = None) -> Output:
         for name, condition in here.grid
     }
     facts = iterative_facts.facts(epie, ppn)
-    cells = report.cells(facts, here.profile.name, here.session.device_name, BLOCK)
+    devices = [record["settings"]["device"] for record in epie.values()]
+    device = devices[0] if devices else here.session.device_name
+    cells = report.cells(facts, here.profile.name, device, BLOCK)
     figures: Sequence[str] = ()
     if epie:
         figures = iterative_figure.draw(here, facts, BLOCK)

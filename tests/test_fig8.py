@@ -152,6 +152,16 @@ def test_epie_can_be_measured_alone(tmp_path, measured, monkeypatch):
     assert set(fig8.measured(here, True)) == {0.30, 0.60}
     # kept
     assert set(fig8.measured(here, False)) == {0.30, 0.60}
+    # a reviewer's own device has none: those of the records are shown, and named
+    here.session.device_name = "GPU"
+    (tmp_path / "epie" / "other.json").write_text("{}")
+    found = fig8.measured(here, False)
+    assert {one["settings"]["device"] for one in found.values()} == {"CPU"}
+    assert set(found) == {0.30, 0.60}
+    assert {one["settings"]["device"] for one in fig8.measured(here, True).values()} == {"GPU"}
+    # its own come first
+    found = fig8.measured(here, False)
+    assert {one["settings"]["device"] for one in found.values()} == {"GPU"}
 
 
 def record(ssim, python_s, compiled_s, network_s, points, curve):

@@ -6,11 +6,12 @@ overlap, iterations, repeats and device, since times of one device say nothing o
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import json
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -294,6 +295,37 @@ def ensure(
     }
     write_json(path, record)
     return _read(path, wanted)
+
+
+def device_there(folder: Path, wanted: Sequence[Measurement]) -> str:
+    """Return the device whose measurements are to be shown where none may be made.
+
+    Parameters
+    ----------
+    folder : Path
+        ``<out>/epie``.
+    wanted : sequence of Measurement
+        All that the figure shows, at least one, with the device at hand.
+
+    Returns
+    -------
+    str
+        The device at hand where it has any of them, else the one that has most.
+    """
+    own = wanted[0].device
+    if any(one.path(folder).exists() for one in wanted):
+        return own
+    same = [dataclasses.replace(one, device="").to_dict() for one in wanted]
+    counts = collections.Counter[str]()
+    for path in sorted(folder.glob("*.json")):
+        # the folder holds other measurements too
+        try:
+            settings = json.loads(path.read_text(encoding="utf-8"))["settings"]
+            counts[settings["device"]] += settings | {"device": ""} in same
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+    device, most = max(counts.items(), key=lambda item: item[1], default=(own, 0))
+    return device if most else own
 
 
 def _read(path: Path, wanted: Measurement) -> dict[str, Any]:
