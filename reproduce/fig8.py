@@ -140,7 +140,8 @@ def make(here: Context, measure: bool | None = None) -> Output:
     if epie:
         figures = iterative_figure.draw(here, facts, BLOCK)
     body = report.body(facts, cells, here.profile.name)
-    return Output(body, cells, report.rows(facts), figures, {"measurements": facts.to_dict()})
+    extra = {"measurements": facts.to_dict(), "device": device}
+    return Output(body, cells, report.rows(facts), figures, extra)
 
 
 EXHIBIT = Exhibit("fig8", "Fig. 8", grid, make)

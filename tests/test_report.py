@@ -299,6 +299,16 @@ def test_damaged_files_do_not_stop_the_report(folder):
     assert report.write(folder).startswith("report: 2 exhibits, 3 comparisons")
 
 
+@pytest.mark.parametrize(("own", "shown"), [("", "CPU (here)"), ("CPU (there)", "CPU (there)")])
+def test_a_number_without_runs_names_the_device_that_measured_it(tmp_path, own, shown):
+    number = {"id": "claims.speedup_overlap_30", "ours": {"mean": 2.0}, "runs": []}
+    document(tmp_path, "fig8", [number], device=own)
+    (found,) = documents.read_documents(tmp_path)
+    made = {"fig8": {"seconds": 2.0, "device": "CPU (here)"}}
+    (answer,) = answers.answers_of(found, PAPER, {}, made)
+    assert answers.cost([answer]) == ("2 s", shown)
+
+
 def test_exhibits_stand_in_the_order_of_the_paper(tmp_path):
     for name in ("table2", "mine", "claims", "fig11", "fig3", "table1"):
         document(tmp_path, name, [])

@@ -172,7 +172,9 @@ def answers_of(
             continue
         keys = [(key, _backend(document, key)) for key in cell.get("runs", ())]
         own = tuple(runs[key] for key in keys if key in runs)
-        making = {} if keys else made.get(document.exhibit, {})
+        making = {} if keys else dict(made.get(document.exhibit, {}))
+        if making and document.device:
+            making["device"] = document.device
         found.append(Answer(document, cell, published.where, own, making))
     return found
 

@@ -40,6 +40,8 @@ class Document:
         See `reproduce.tables.Cell`.
     environments : dict
         Hash of each run to what made it.
+    device : str
+        That measured numbers without runs; empty: the one that made the document.
     """
 
     exhibit: str
@@ -53,6 +55,7 @@ class Document:
     cost: dict[str, Any]
     cells: tuple[dict[str, Any], ...]
     environments: dict[str, Any]
+    device: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,6 +118,7 @@ def _document(content: Mapping[str, Any]) -> Document:
         dict(content.get("cost", {})),
         tuple(content.get("cells", ())),
         dict(content.get("environments", {})),
+        content.get("device", ""),
     )
 
 
