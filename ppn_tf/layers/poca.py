@@ -117,7 +117,7 @@ class PixelSelfAttention(keras.layers.Layer):
         """Attend with queries, keys and values (B, h, N, d_k); return (B, h, N, d_k)."""
         tokens = height * width
         out = attend(
-            *(ops.reshape(x, (-1, tokens, self.key_dim)) for x in (query, key, value)),
+            *(ops.reshape(x, (-1, tokens, x.shape[-1])) for x in (query, key, value)),
             scale=1.0 / math.sqrt(self.key_dim),
             implementation=self.implementation,
             modulation=self.modulation(height, width),

@@ -143,7 +143,10 @@ def _networks(rows: Rows) -> list[str]:
     from reproduce.parts.speed_rows import ROWS
 
     older = [row["row"] for row in networks if row["version"] < ROWS[row["row"]].version]
-    earlier = "measured before it had a modulation, with doubled features"
+    earlier = (
+        f"Block-wise attention measured before it had a modulation, with doubled features: "
+        f"{', '.join(older)}."
+    )
     return [
         "float32; medians after compilation, each row in fresh processes, compiled as a training "
         "is: Keras leaves XLA out where there is no GPU. `plain` has the N x N weights of the "
@@ -153,7 +156,7 @@ def _networks(rows: Rows) -> list[str]:
         "that is, without what compiling takes.",
         "",
         _table([{name: row.get(name) for name in names} for row in networks]),
-        *([f"Block-wise attention {earlier}: {', '.join(older)}.", ""] if older else []),
+        *([earlier, ""] if older else []),
     ]
 
 

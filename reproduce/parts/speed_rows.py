@@ -220,17 +220,16 @@ def _layer(row: Row) -> Any:
 
 def _widened() -> Any:
     """Return a PoCA layer that goes by blocks with doubled features."""
-    import keras
-
-    from ppn_tf.layers import PolarCoordinateAttention, attention
+    from ppn_tf.layers import PolarCoordinateAttention
+    from ppn_tf.layers.attention import widened
 
     class Widened(PolarCoordinateAttention):
+        def modulation(self, height: int, width: int) -> None:
+            return None
+
         def attended(self, query: Any, key: Any, value: Any, height: int, width: int) -> Any:
-            wide = attention.widened(query, key, self.modulation(height, width))
-            each = (keras.ops.reshape(x, (-1, height * width, x.shape[-1])) for x in (*wide, value))
-            scale = self.key_dim**-0.5
-            out = attention.attend(*each, scale=scale, implementation="block")
-            return keras.ops.reshape(out, (-1, *value.shape[1:]))
+            wide = widened(query, key, super().modulation(height, width))
+            return super().attended(*wide, value, height, width)
 
     return Widened(2, 32, implementation="block")
 
@@ -242,7 +241,7 @@ def product() -> dict[str, Any]:
     """
     import keras
 
-    from ppn_tf import complexity, models
+    from ppn_tf import complexity
 
     matrix = keras.ops.convert_to_tensor(
         np.random.default_rng(0).random((PRODUCT_SIDE, PRODUCT_SIDE), dtype=np.float32)
@@ -252,9 +251,8 @@ def product() -> dict[str, Any]:
     found: dict[str, Any] = {"product_s": seconds}
     found["gflop_per_s"] = round(2e-9 * PRODUCT_SIDE**3 / seconds, 1)
     if keras.backend.backend() == "tensorflow":
-        plain = {"attention_implementation": "plain"}
         found["gflop"] = {
-            name: round(complexity.flops(models.create(name, **plain)) / 1e9, 5)
+            name: round(complexity.flops(_model(Row(name, "plain"))) / 1e9, 5)
             for name in ("ppn-released", "ppn")
         }
     return found
