@@ -42,7 +42,9 @@ def test_no_nan(zygote, tried, case):
     assert "error" not in found, found
     assert found["finite"]
     # seven patterns, two epochs; the last batch may be a part of one
-    assert found["steps"] == 2 * -(-7 // case[2])
+    assert found["steps"] + found["skipped"] == 2 * -(-7 // case[2])
+    # float16 overflows at the first scale on some processors (seen: 0 and 1), not for long
+    assert found["skipped"] <= (1 if case[1] == "mixed_float16" else 0)
     tried("numerics", ", ".join(map(str, case[1:])), trainings=1, without_nan=1)
 
 
