@@ -13,6 +13,13 @@ needs_tensorflow = pytest.mark.skipif(
 )
 NAMES = ("query", "key", "value")
 SCALE = 0.3
+PROGRAMS = blockwise.programs
+
+
+@pytest.fixture(autouse=True)
+def _one_program(monkeypatch):
+    """One program whatever the machine: blocks are as the tests count them."""
+    monkeypatch.setattr(blockwise, "programs", lambda: 1)
 
 
 def arrays(tokens, width=8, value_width=8, slices=3, dtype="float32"):
@@ -240,6 +247,60 @@ def test_with_and_without_the_maximum(size):
     for received, wanted in zip(attended(*given, "block"), reference(*given), strict=True):
         # rounding of logits of 60 is 4e-6
         assert distance(received, wanted) <= 1e-4
+
+
+@needs_tensorflow
+@pytest.mark.parametrize("slices", [1, 3, 7])
+@pytest.mark.parametrize("known", [True, False], ids=["static", "dynamic"])
+def test_slices_are_dealt_to_programs(monkeypatch, slices, known):
+    """Three programs of as many slices as there are, of one each, of 2, 2 and 3."""
+    import tensorflow as tf
+
+    monkeypatch.setattr(blockwise, "programs", lambda: 3)
+    *given, upstream = arrays(37, slices=slices)
+    left, right = np.random.default_rng(0).uniform(-1.0, 1.0, (2, 37, 2)).astype("float32")
+
+    @tf.function(input_signature=[tf.TensorSpec((slices if known else None, 37, 8))] * 3)
+    def output(query, key, value):
+        out = attention.attend(
+            query, key, value, scale=SCALE, implementation="block", modulation=(left, right)
+        )
+        assert out.shape == (slices if known else None, 37, 8)
+        return out
+
+    @tf.function
+    def gradients(*given):
+        with tf.GradientTape() as tape:
+            tape.watch(given)
+            out = output(*given)
+        return tape.gradient(out, given, output_gradients=upstream)
+
+    given = tuple(map(tf.constant, given))
+    received = output(*given), *gradients(*given)
+    wanted = modulated_reference(*(x.numpy() for x in given), upstream, left, right)
+    for found, expected in zip(received, wanted, strict=False):
+        # float32 rounding, as in test_modulation
+        assert distance(found.numpy(), expected) <= 1e-4
+
+
+@needs_tensorflow
+@pytest.mark.parametrize(
+    ("threads", "processors", "gpus", "number"),
+    [
+        (1, 8, [], 1),
+        (3, 8, [], 3),
+        (0, 8, [], 8),  # as many as there are
+        (0, 64, [], blockwise.MAX_PROGRAMS),
+        (3, 8, ["GPU:0"], 1),
+    ],
+)
+def test_programs_follow_the_threads(monkeypatch, threads, processors, gpus, number):
+    import tensorflow as tf
+
+    monkeypatch.setattr(tf.config.threading, "get_inter_op_parallelism_threads", lambda: threads)
+    monkeypatch.setattr(tf.config, "get_visible_devices", lambda kind: gpus)
+    monkeypatch.setattr("os.cpu_count", lambda: processors)
+    assert PROGRAMS() == number
 
 
 @needs_tensorflow

@@ -144,15 +144,18 @@ def test_rows_are_measured_in_turn_kept_and_merged(tmp_path, monkeypatch):
     assert not any(speed.there(wanted, tmp_path / "gpu", False).values())
     measure(["dpi"], again=True)
     assert calls[7:] == ["dpi"]
-    assert [one["row"] for one in speed.recorded(tmp_path)] == ["ppn-block", "ppn-plain", "dpi"]
+    assert [found["row"] for found in speed.recorded(tmp_path)] == ["ppn-block", "ppn-plain", "dpi"]
     # what an earlier form of the attention took is told, not kept
     older = row("ppn-block", version=2, train_step_s=1.0, predict_s=0.2)
     (tmp_path / "cpu" / "ppn-block.json").write_text(json.dumps(older))
     assert speed.kept(tmp_path / "cpu", "ppn-block") is None
-    rows = {one["row"]: one for one in speed.recorded(tmp_path)}
-    assert "with doubled features: ppn-block." in speed_report.body("CPU", rows)
+    rows = {found["row"]: found for found in speed.recorded(tmp_path)}
+    doubled, one = "doubled features in place of a modulation", "one program for all slices"
+    assert f"attention ({doubled}, {one}): ppn-block." in speed_report.body("CPU", rows)
     rows["ppn-block"] = older | {"version": 3}
-    assert "with doubled features:" not in speed_report.body("CPU", rows)
+    assert f"attention ({one}): ppn-block." in speed_report.body("CPU", rows)
+    rows["ppn-block"] = older | {"version": speed_rows.BLOCK_VERSION}
+    assert "an earlier block-wise attention" not in speed_report.body("CPU", rows)
     (tmp_path / "cpu" / "dpi.json").write_text("{")
     assert speed.kept(tmp_path / "cpu", "dpi") is None
 

@@ -5,12 +5,14 @@ in a CPU's cache, and whatever is not a product is fused with the exponential. A
 of the logits is the same for all slices: its block is computed once for all of them, which
 is cheaper than features that are wide enough to hold it. On TensorFlow the loop is compiled
 by XLA also where its surroundings are not: a plain graph copies the result for every block,
-and turns over each product apart.
+and turns over each product apart. XLA gives a loop little of a second core: on a CPU, slices
+are dealt to as many programs as there are threads, which TensorFlow runs side by side.
 """
 
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -23,6 +25,9 @@ SAFE_LOGIT = 60.0
 
 #: The backward pass holds four matrices where the forward pass holds one.
 BACKWARD_SHARE = 4
+
+#: Most programs that slices are dealt to; a batch has few slices more than this.
+MAX_PROGRAMS = 16
 
 
 def block_rows(queries: int, keys: int, elements: int) -> int:
@@ -51,7 +56,7 @@ def block_attention(
     key : (G, M, d) tensor
     value : (G, M, d_v) tensor
     elements : int
-        Most logits held at once.
+        Most logits held at once, by all programs together.
     modulation : tuple of (N, r) and (M, r) tensor, optional
         Factors of the matrix that multiplies the logits of every slice, their product over
         r; ones without it.
@@ -60,6 +65,36 @@ def block_attention(
     -------
     (G, N, d_v) tensor
     """
+    number, factors = programs(), modulation or ()
+    if number == 1:
+        return _program(query, key, value, factors, elements)
+    import tensorflow as tf
+
+    slices = tf.shape(query)[0]
+    # no program goes without a slice
+    full = tf.maximum(slices, number)
+    sizes = (full + tf.range(number)) // number
+    padding = ((0, full - slices), (0, 0), (0, 0))
+    dealt = (tf.split(tf.pad(x, padding), sizes, num=number) for x in (query, key, value))
+    parts = [_program(*part, factors, elements // number) for part in zip(*dealt, strict=True)]
+    out = tf.concat(parts, 0)[:slices]
+    return tf.ensure_shape(out, (*query.shape[:2], value.shape[2]))
+
+
+def programs() -> int:
+    """Return how many programs slices are dealt to: one for each thread of TensorFlow on a CPU."""
+    if keras.backend.backend() != "tensorflow":
+        return 1
+    import tensorflow as tf
+
+    if tf.config.get_visible_devices("GPU"):
+        return 1
+    threads = tf.config.threading.get_inter_op_parallelism_threads() or os.cpu_count() or 1
+    return min(threads, MAX_PROGRAMS)
+
+
+def _program(query: Any, key: Any, value: Any, factors: tuple[Any, ...], elements: int) -> Any:
+    """Return the attention of some slices, in one program with its own gradient."""
     queries, keys = query.shape[1], key.shape[1]
     forward = _compiled(_forward, block_rows(queries, keys, elements))
     backward = _compiled(_backward, block_rows(queries, keys, max(1, elements // BACKWARD_SHARE)))
@@ -77,7 +112,7 @@ def block_attention(
 
         return out, grad
 
-    return attention(query, key, value, *(modulation or ()))
+    return attention(query, key, value, *factors)
 
 
 @functools.lru_cache(maxsize=64)

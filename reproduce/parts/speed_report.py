@@ -140,13 +140,6 @@ def _networks(rows: Rows) -> list[str]:
     names += tuple(
         name for name in ("gpu_peak_mib", "output_distance") if any(name in row for row in networks)
     )
-    from reproduce.parts.speed_rows import ROWS
-
-    older = [row["row"] for row in networks if row["version"] < ROWS[row["row"]].version]
-    earlier = (
-        f"Block-wise attention measured before it had a modulation, with doubled features: "
-        f"{', '.join(older)}."
-    )
     return [
         "float32; medians after compilation, each row in fresh processes, compiled as a training "
         "is: Keras leaves XLA out where there is no GPU. `plain` has the N x N weights of the "
@@ -156,8 +149,21 @@ def _networks(rows: Rows) -> list[str]:
         "that is, without what compiling takes.",
         "",
         _table([{name: row.get(name) for name in names} for row in networks]),
-        *([earlier, ""] if older else []),
+        *_earlier(networks),
     ]
+
+
+def _earlier(networks: list[dict[str, Any]]) -> list[str]:
+    """Tell which rows were measured with an earlier form of block-wise attention."""
+    from reproduce.parts.speed_rows import EARLIER_BLOCKS, ROWS
+
+    older: dict[str, list[str]] = {}
+    for row in networks:
+        if row["version"] < ROWS[row["row"]].version:
+            had = [what for since, what in EARLIER_BLOCKS.items() if row["version"] < since]
+            older.setdefault(", ".join(had), []).append(row["row"])
+    told = "Measured with an earlier block-wise attention"
+    return [x for had, names in older.items() for x in (f"{told} ({had}): {', '.join(names)}.", "")]
 
 
 def _attention(rows: Rows) -> list[str]:

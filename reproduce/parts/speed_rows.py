@@ -20,8 +20,11 @@ from reproduce.parts.timing import best_s, distance, median_s, timed
 #: Raised by hand when rows measure something else: older ones are then measured again.
 ROWS_VERSION = 2
 
-#: The same of rows of block-wise attention: before 3 it had doubled features.
-BLOCK_VERSION = 3
+#: The same of rows of block-wise attention, and what it had before each version.
+BLOCK_VERSION = 4
+EARLIER_BLOCKS = MappingProxyType(
+    {3: "doubled features in place of a modulation", 4: "one program for all slices"}
+)
 
 #: Patterns of the row that streams.
 STREAM_PATTERNS = 512
