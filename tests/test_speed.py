@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from ppn_tf.errors import OptionError
+from ppn_tf.layers import blockwise
 from reproduce import speed
 from reproduce.parts import speed_report, speed_rows, timing
 
@@ -180,16 +181,20 @@ def test_the_layer_alone_tells_the_memory_of_a_batch(monkeypatch):
     assert found["peak_above_one_mib"] == 60.0 and found["train_step_s"] > 0
 
 
-def test_doubled_features_and_a_modulation_make_one_layer():
+def test_all_forms_of_the_layer_are_one_layer(monkeypatch):
+    # put back afterwards what one of them sets
+    monkeypatch.setattr(blockwise, "programs", blockwise.programs)
     layers = [
         speed_rows._layer(speed_rows.Row(speed_rows.LAYER, form, side_px=8))
-        for form in ("block", "widened")
+        for form in ("block", "widened", "one-program")
     ]
-    layers[1].set_weights(layers[0].get_weights())
+    for layer in layers[1:]:
+        layer.set_weights(layers[0].get_weights())
     x = np.random.default_rng(0).random((2, 8, 8, 32), dtype=np.float32)
-    outs = [layer.predict_on_batch(x) for layer in layers]
-    # float32 rounding of numbers up to 0.6: measured 1.2e-7
-    np.testing.assert_allclose(outs[1], outs[0], rtol=0, atol=1e-6)
+    first, *others = [layer.predict_on_batch(x) for layer in layers]
+    for other in others:
+        # float32 rounding of numbers up to 0.6: measured 1.2e-7
+        np.testing.assert_allclose(other, first, rtol=0, atol=1e-6)
 
 
 def test_small_measurements(monkeypatch):

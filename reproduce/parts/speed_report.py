@@ -144,9 +144,10 @@ def _networks(rows: Rows) -> list[str]:
         "float32; medians after compilation, each row in fresh processes, compiled as a training "
         "is: Keras leaves XLA out where there is no GPU. `plain` has the N x N weights of the "
         "authors' code in a step compiled whole by XLA, `plain-graph` the same without XLA. "
-        "`widened` goes block by block as `block` does, with doubled features in place of a "
-        "modulation of each block. `peak_above_one_mib`: what the batch needs above one pattern, "
-        "that is, without what compiling takes.",
+        "`widened` and `one-program` go block by block as `block` does, with doubled features in "
+        "place of a modulation of each block, and in one program in place of one a thread. "
+        "`peak_above_one_mib`: what the batch needs above one pattern, that is, without what "
+        "compiling takes.",
         "",
         _table([{name: row.get(name) for name in names} for row in networks]),
         *_earlier(networks),

@@ -45,8 +45,9 @@ class Row:
     model : str
         A network, or `LAYER`; empty where something else is measured.
     attention : str or None
-        ``"block"``, ``"plain"``, ``"fused"``, ``"widened"`` (of the layer alone: blocks, but
-        doubled features in place of a modulation) or None.
+        ``"block"``, ``"plain"``, ``"fused"`` or None; of the layer alone, blocks with doubled
+        features in place of a modulation (``"widened"``), or in one program for all slices
+        (``"one-program"``).
     side_px, batch : int
     train, infer : bool
         What is timed of a network.
@@ -89,7 +90,8 @@ def _rows() -> dict[str, Row]:
         rows[f"{name}-plain"] = Row(model, "plain", infer=infer, jit=True, rounds=3)
         rows[f"{name}-plain-graph"] = Row(model, "plain", infer=infer, jit=False, rounds=3)
         rows[f"{name}-fused"] = Row(model, "fused", infer=infer, gpu=True)
-    rows["PoCA-layer-widened"] = Row(LAYER, "widened", infer=False, rounds=3)
+    for form in ("widened", "one-program"):
+        rows[f"PoCA-layer-{form}"] = Row(LAYER, form, infer=False, rounds=3)
     rows["ppn-fused-bfloat16"] = Row("ppn", "fused", policy="mixed_bfloat16", gpu=True)
     rows["ppn-64px-fused"] = Row("ppn", "fused", 64, 8, gpu=True)
     rows["ppn-128px-fused"] = Row("ppn", "fused", 128, 4, train=False, gpu=True)
@@ -211,13 +213,16 @@ def _model(row: Row) -> Any:
 def _layer(row: Row) -> Any:
     import keras
 
-    from ppn_tf.layers import PolarCoordinateAttention
+    from ppn_tf.layers import PolarCoordinateAttention, blockwise
 
     inputs = keras.Input((row.side_px, row.side_px, 32))
-    if row.attention == "widened":
-        layer = _widened()
-    else:
-        layer = PolarCoordinateAttention(2, 32, implementation=row.attention)
+    form = row.attention
+    if form == "one-program":
+        # this process measures nothing else
+        blockwise.programs, form = (lambda: 1), "block"
+    layer = (
+        _widened() if form == "widened" else PolarCoordinateAttention(2, 32, implementation=form)
+    )
     return keras.Model(inputs, layer(inputs))
 
 
