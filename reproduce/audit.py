@@ -237,9 +237,11 @@ def _figures(here: Context, measured: Any, polar: Any, search: Any, scored: Any)
 
     out = here.session.out
     notes = ["stand-in object"] if here.session.object_name == "stand-in" else []
-    short = [] if here.profile.name == "paper" else [
-        f"profile {here.profile.name}: not the paper's protocol"
-    ]  # fmt: skip
+    short = (
+        []
+        if here.profile.name == "paper"
+        else [f"profile {here.profile.name}: not the paper's protocol"]
+    )
     return [
         *audit_figure.network(out, measured, polar, notes),
         *audit_figure.ssim(out, scored, notes),

@@ -94,12 +94,14 @@ def make(here: Context) -> Output:
             ]
             claims += [
                 orderings.ordering_cell(
-                    *tables.pair_values(records, (ours, cnn), block, metric), block.name, metric,
+                    *tables.pair_values(records, (ours, cnn), block, metric),
+                    block.name,
+                    metric,
                     here.profile.name,
                 )
                 for ours in METHODS[:2]
                 for cnn in CNNS
-            ]  # fmt: skip
+            ]
     lines = about(here, records)
     for block in (real.PATCHES, real.FIELD):
         if records:

@@ -61,12 +61,15 @@ def make(here: Context) -> Output:
         methods = scores.get(name, {})
         cells = [
             orderings.value_cell(
-                _values(runs, metric), method, name, metric,
+                _values(runs, metric),
+                method,
+                name,
+                metric,
                 {seed: found[method][seed]["hash"] if method in found else "" for seed in runs},
             )
             for method, runs in methods.items()
             for metric in tables.METRICS
-        ]  # fmt: skip
+        ]
         claims += claims_of(methods, name, here.profile.name, found)
         every += cells
         if cells:
@@ -256,9 +259,13 @@ def draw(here: Context, fields: Mapping[tuple[str, str], Mapping[str, Any]]) -> 
             axes[2 * index, 0].set_ylabel(f"{name}\n256 px")
             axes[2 * index + 1, 0].set_ylabel("zoom\n64 px")
             bar = figure.colorbar(
-                image, ax=list(axes[2 * index : 2 * index + 2].flat), fraction=0.02, pad=0.01,
-                aspect=30, label="phase (target scale)",
-            )  # fmt: skip
+                image,
+                ax=list(axes[2 * index : 2 * index + 2].flat),
+                fraction=0.02,
+                pad=0.01,
+                aspect=30,
+                label="phase (target scale)",
+            )
             bar.ax.tick_params(labelsize=6)
             bar.outline.set_linewidth(0.4)
         panels.titles(axes[0], [SHORT.get(m, figures.NAMES.get(m, m)) for m in methods])

@@ -261,8 +261,9 @@ def test_changed_file_is_another_run(folder):
 
 
 def session_of(out, own):
-    return Session("paper", None, "ltem", "cpu", "CPU (test)", out, False, False, False, False,
-                   False, 1, own)  # fmt: skip
+    return Session(
+        "paper", None, "ltem", "cpu", "CPU (test)", out, False, False, False, False, False, 1, own
+    )
 
 
 def test_session_travels_to_other_processes():

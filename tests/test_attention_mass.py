@@ -76,9 +76,13 @@ def test_rings_and_bands_of_a_detector():
     distance = np.hypot(*(np.indices((16, 16)) - 8))
     counts = [np.sum(distance < end) for end in (8 / 3, 16 / 3, 8)]
     assert [shares["low"], shares["mid"], shares["high"], shares["corner"]] == pytest.approx(
-        [counts[0] / 256, (counts[1] - counts[0]) / 256, (counts[2] - counts[1]) / 256,
-         1 - counts[2] / 256]
-    )  # fmt: skip
+        [
+            counts[0] / 256,
+            (counts[1] - counts[0]) / 256,
+            (counts[2] - counts[1]) / 256,
+            1 - counts[2] / 256,
+        ]
+    )
     assert counts[0] == 21
 
 

@@ -93,9 +93,13 @@ def test_the_branch_of_the_release_is_blind_in_the_record():
 
 def shared():
     return {
-        "jitter_px": 0, "region": "first-release", "patches": 4, "patches_in_training": 3,
-        "patch_pixels_shared": 0.5, "field_pixels_shared": 0.5,
-    }  # fmt: skip
+        "jitter_px": 0,
+        "region": "first-release",
+        "patches": 4,
+        "patches_in_training": 3,
+        "patch_pixels_shared": 0.5,
+        "field_pixels_shared": 0.5,
+    }
 
 
 def test_the_leak_is_told_as_the_record_has_it():
@@ -145,8 +149,11 @@ def test_noise_by_dose_is_told_as_the_record_has_it():
     short = {(one["where"], one["dose"]): one["mean"] for one in lost if "short" in one["network"]}
     # the fewer photons, the more is lost, whatever was trained with
     for network, where in {(one["network"], one["where"]) for one in lost}:
-        by_dose = {one["dose"]: one["mean"] for one in lost
-                   if (one["network"], one["where"]) == (network, where)}  # fmt: skip
+        by_dose = {
+            one["dose"]: one["mean"]
+            for one in lost
+            if (one["network"], one["where"]) == (network, where)
+        }
         assert by_dose["low-dose"] > by_dose["reference"] > by_dose["high-dose"]
     assert f"{short['training and test', 'reference']:.2f} dB" in told.text
     assert len(told.more_rows) == len(lost)
@@ -193,9 +200,15 @@ def test_the_figure_has_a_panel_for_every_record_that_is_there(tmp_path):
 
 def comparison(form, low, high, detectable=1.0, published=0.3):
     return {
-        "form": form, "metric": "psnr_amplitude", "n": 3, "mean": (low + high) / 2,
-        "ci95": [low, high], "detectable": detectable, "published": published, "needed": 40,
-    }  # fmt: skip
+        "form": form,
+        "metric": "psnr_amplitude",
+        "n": 3,
+        "mean": (low + high) / 2,
+        "ci95": [low, high],
+        "detectable": detectable,
+        "published": published,
+        "needed": 40,
+    }
 
 
 def test_the_answer_on_poca_follows_the_intervals():

@@ -153,8 +153,11 @@ def test_a_leak_is_worth_what_it_gains_beyond_the_patches_that_share_nothing():
     for seed, extra in ((0, 0.0), (1, 0.2)):
         within = {"in training": 15.0 + extra, "unshared": 13.0, "boundary rows": 1.0, "gap": 1.0}
         without = dict.fromkeys(within, 12.0) | {"boundary rows": 1.0, "gap": 1.0}
-        for name, values in (("all rows", within), ("outside first-release", without),
-                             ("rows apart", within)):  # fmt: skip
+        for name, values in (
+            ("all rows", within),
+            ("outside first-release", without),
+            ("rows apart", within),
+        ):
             results[f"{name}; seed {seed}"] = {t: scores(v) for t, v in values.items()}
     found = {(one["leak"], one["metric"]): one for one in audit_leaks.worth(results)}
     one = found["test patches in training", "psnr_phase"]

@@ -101,8 +101,10 @@ def made_up(near, seeds):
                             for m in ("mse", "psnr", "ssim")
                         }
                         score = {
-                            "mse": cell["mse"], "psnr_db": cell["psnr"], "ssim": cell["ssim"] / 100
-                        }  # fmt: skip
+                            "mse": cell["mse"],
+                            "psnr_db": cell["psnr"],
+                            "ssim": cell["ssim"] / 100,
+                        }
                         channels[channel] = dict.fromkeys(audit_protocol.CONVENTIONS, score)
                         worse = score | {"psnr_db": score["psnr_db"] + 9}
                         channels[channel]["per-image"] = channels[channel]["field"] = worse
@@ -131,8 +133,11 @@ def test_the_choice_is_made_on_the_seeds_that_all_combinations_have():
     assert "chosen on the seed 0 that all combinations have (provisional" in found.text
     plain = json.loads(json.dumps(found.to_dict()))
     assert (plain["transform"], plain["jitter_px"], plain["region"], plain["convention"]) == (
-        "linear", 3, "lower-right", "flattened"
-    )  # fmt: skip
+        "linear",
+        3,
+        "lower-right",
+        "flattened",
+    )
     others = audit_protocol.alternatives(records, common)
     assert {one["by"] for one in others} >= {"seed 0 alone", "ptynet alone", "SSIM alone"}
     assert all(one["block"].startswith("linear, 3 px, lower-right") for one in others)
@@ -173,9 +178,7 @@ def test_the_grid_of_the_search():
     assert all(len(specs) == 3 * 3 for specs in grid.values())
     specs = [spec for specs in grid.values() for spec in specs]
     assert len({spec.hash for spec in specs}) == 36
-    assert {spec.method for spec in specs} == {
-        "ptychonn", "ptynet", "ppn[nonlocal_attention=None]"
-    }  # fmt: skip
+    assert {spec.method for spec in specs} == {"ptychonn", "ptynet", "ppn[nonlocal_attention=None]"}
     # 11 forms with 5 seeds; without the branch they are runs of the search
     assert len({spec.hash for spec in forms}) == 55
     assert len({s.hash for s in forms} & {s.hash for s in specs}) == 3

@@ -32,8 +32,10 @@ def one_worker(tmp_path_factory):
 
 
 def answers(made, function, tasks, **options):
-    return [(task.name, answer) for task, answer in
-            cluster.outcomes(made.address, function, tasks, **options)]  # fmt: skip
+    return [
+        (task.name, answer)
+        for task, answer in cluster.outcomes(made.address, function, tasks, **options)
+    ]
 
 
 def notes(folder, seconds):

@@ -20,13 +20,21 @@ from reproduce.specification import RunSpec  # noqa: E402
 
 
 def spec(model, seed=0, **values):
-    return RunSpec(model, seed, TrainingConfig(epochs=2), object_name="stand-in", train_size=24,
-                   evaluation="rows", **values)  # fmt: skip
+    return RunSpec(
+        model,
+        seed,
+        TrainingConfig(epochs=2),
+        object_name="stand-in",
+        train_size=24,
+        evaluation="rows",
+        **values,
+    )
 
 
 def session_of(out, address=None):
-    session = Session("paper", None, "stand-in", "cpu", "CPU (test)", out, False, True, False,
-                      False, False, 1)  # fmt: skip
+    session = Session(
+        "paper", None, "stand-in", "cpu", "CPU (test)", out, False, True, False, False, False, 1
+    )
     return session if address is None else options.dataclasses.replace(session, scheduler=address)
 
 

@@ -83,12 +83,16 @@ def test_mse_and_psnr_contradict_each_other_where_marked(paper):
                     assert pair[1].contradicted_by == (pair[0].id,)
                     marked.add((condition, method, channel))
     assert marked == {
-        ("clean", "ptychonn", "amp"), ("clean", "ptychonn", "phase"), ("clean", "dpi", "phase"),
-        ("noisy", "dpi", "amp"), ("noisy", "ppn", "phase"),
-    }  # fmt: skip
+        ("clean", "ptychonn", "amp"),
+        ("clean", "ptychonn", "phase"),
+        ("clean", "dpi", "phase"),
+        ("noisy", "dpi", "amp"),
+        ("noisy", "ppn", "phase"),
+    }
     assert paper["table4.mse.psnr_phase"].contradicted_by == (
-        "table1.clean.ppn.psnr_phase", "table2.full.psnr_phase",
-    )  # fmt: skip
+        "table1.clean.ppn.psnr_phase",
+        "table2.full.psnr_phase",
+    )
 
 
 def test_a_missing_spread_is_that_of_table_one(paper):
@@ -242,8 +246,9 @@ def test_short_profiles_give_no_verdict(profile):
 def test_a_missing_value_cannot_be_checked(paper):
     result = judge(paper["table3.segformer.psnr_amp"], 14.0)
     assert (result.status, result.text) == (
-        compare.CANNOT, "cannot be checked: value missing",
-    )  # fmt: skip
+        compare.CANNOT,
+        "cannot be checked: value missing",
+    )
     assert result.bound is None and result.difference is None
 
 

@@ -91,9 +91,17 @@ def test_ptynet_operations_by_hand():
     products = sum(2 * positions * k * i * o for positions, k, i, o in convolutions)
     # the two grouped 64-channel convolutions have no bias
     biases = (
-        32**2 * 16 + 16**2 * 32 + 8**2 * 96 + 4**2 * 128  # encoder
-        + 4**2 * 64 + 8**2 * 64 + 8**2 * 64 + 16**2 * 64 + 16**2 * 18 + 32**2 * 2  # decoder
-    )  # fmt: skip
+        32**2 * 16
+        + 16**2 * 32
+        + 8**2 * 96
+        + 4**2 * 128  # encoder
+        + 4**2 * 64
+        + 8**2 * 64
+        + 8**2 * 64
+        + 16**2 * 64
+        + 16**2 * 18
+        + 32**2 * 2  # decoder
+    )
     clipping = 2 * 32**2 * 2  # hard tanh: a minimum and a maximum
     assert products + biases + clipping == 28_110_336
 

@@ -14,8 +14,9 @@ from ppn_tf.training import TrainingConfig  # noqa: E402
 from reproduce import evaluate as evaluation  # noqa: E402
 from reproduce.specification import RunSpec, digest  # noqa: E402
 
-SPEC = RunSpec("trivial:constant", 0, TrainingConfig(epochs=1), object_name="stand-in",
-               evaluation="rows")  # fmt: skip
+SPEC = RunSpec(
+    "trivial:constant", 0, TrainingConfig(epochs=1), object_name="stand-in", evaluation="rows"
+)
 
 
 @pytest.fixture(scope="module")

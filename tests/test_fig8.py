@@ -232,8 +232,11 @@ def test_cells(facts):
     assert found["speedup_overlap_60", "ePIE, compiled / ppn"].ours == 2
     ratio = found["speedup_overlap_30", "ePIE, compiled / ppn"]
     assert ratio.verdict["text"].startswith("cannot be checked: a ratio on another kind of device")
-    on_gpu = {cell.method: cell for cell in report.cells(facts, "paper", "NVIDIA A40", "sound")
-              if cell.id == "claims.speedup_overlap_30"}  # fmt: skip
+    on_gpu = {
+        cell.method: cell
+        for cell in report.cells(facts, "paper", "NVIDIA A40", "sound")
+        if cell.id == "claims.speedup_overlap_30"
+    }
     assert on_gpu["ePIE, compiled / ppn"].verdict["status"] == "differs"
     assert found["acquisition_ratio_90_30", "exact steps"].verdict["status"] == "reproduced"
     assert found["acquisition_ratio_90_30", "whole-pixel steps"].ours == pytest.approx(53.78, 1e-4)

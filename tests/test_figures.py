@@ -22,8 +22,12 @@ from reproduce.runs import RunStore  # noqa: E402
 from reproduce.specification import digest  # noqa: E402
 
 OBJECT = "stand-in"
-SCALING = {"transform": "log1p", "input_range": [0.0, 10.0], "amplitude_range": [0.5, 1.0],
-           "phase_range_rad": [-1.765, -0.965]}  # fmt: skip
+SCALING = {
+    "transform": "log1p",
+    "input_range": [0.0, 10.0],
+    "amplitude_range": [0.5, 1.0],
+    "phase_range_rad": [-1.765, -0.965],
+}
 POSITIONS = np.stack(np.meshgrid(*[384 + 8 * np.arange(13)] * 2, indexing="ij"), -1).reshape(-1, 2)
 
 
@@ -60,19 +64,24 @@ ATTENTION = {
     "bands": {"low": 0.1, "mid": 0.25, "high": 0.4, "corner": 0.25},
     "layers": {
         "nonlocal_1_attention": [
-            {"mass": [1 / 24] * 24, "relative": [1.0] * 24,
-             "bands": {"low": 0.1, "mid": 0.5, "high": 0.2, "corner": 0.2}},
-        ] * 2
+            {
+                "mass": [1 / 24] * 24,
+                "relative": [1.0] * 24,
+                "bands": {"low": 0.1, "mid": 0.5, "high": 0.2, "corner": 0.2},
+            },
+        ]
+        * 2
     },
-}  # fmt: skip
+}
 
 
 class Place:
     """A store in a temporary folder, and contexts of exhibits that read it."""
 
     def __init__(self, out):
-        self.session = Session("paper", None, OBJECT, "cpu", "CPU (test)", out,
-                               False, False, False, False, False, 1)  # fmt: skip
+        self.session = Session(
+            "paper", None, OBJECT, "cpu", "CPU (test)", out, False, False, False, False, False, 1
+        )
         self.store = RunStore(out / "runs", "CPU (test)")
         self.profile = experiments.PROFILES["paper"]
 
@@ -130,8 +139,9 @@ def place(tmp_path):
 @pytest.fixture(scope="module")
 def patches():
     """True patches of the stand-in with an error of 0.1 in the amplitude."""
-    like = stitched.region({"amplitude": np.zeros((169, 32, 32)),
-                            "phase": np.zeros((169, 32, 32))}, POSITIONS)  # fmt: skip
+    like = stitched.region(
+        {"amplitude": np.zeros((169, 32, 32)), "phase": np.zeros((169, 32, 32))}, POSITIONS
+    )
     record = {"spec": {"object_name": OBJECT}, "results": {"scaling": SCALING}}
     truth = stitched.truth(record, like)
     return {"amplitude": truth.patches["amplitude"] + 0.1, "phase": truth.patches["phase"]}
@@ -279,9 +289,15 @@ def test_fig4_by_hand(place):
     assert line.split("|")[-2].strip() == "2"
     # half the mass in the middle band, which has a quarter of the pixels
     assert bands.attention_rows({"ppn": {0: {"results": {"attention": ATTENTION}}}})[0] == {
-        "method": "ppn", "layer": "nonlocal_1_attention", "head": "1", "n": "1",
-        "low": "1.00", "mid": "2.00", "high": "0.50", "corner": "0.80",
-    }  # fmt: skip
+        "method": "ppn",
+        "layer": "nonlocal_1_attention",
+        "head": "1",
+        "n": "1",
+        "low": "1.00",
+        "mid": "2.00",
+        "high": "0.50",
+        "corner": "0.80",
+    }
     assert "- ppn: the middle band has the largest relative mass in 2 of 2 heads" in made.body
 
 

@@ -99,8 +99,13 @@ def test_streams_are_independent_and_repeatable():
 
 def test_stream_numbers_are_append_only():
     assert list(seeding.STREAMS.items())[:6] == [
-        ("jitter", 1), ("noise", 2), ("validation", 3), ("order", 4), ("weights", 5), ("object", 6)
-    ]  # fmt: skip
+        ("jitter", 1),
+        ("noise", 2),
+        ("validation", 3),
+        ("order", 4),
+        ("weights", 5),
+        ("object", 6),
+    ]
     assert len(set(seeding.STREAMS.values())) == len(seeding.STREAMS)
     # NumPy's own rule for a list of seeds
     expected = np.random.default_rng([7, 4, 2]).random(3)
@@ -166,8 +171,11 @@ def test_cpu_and_auto():
 def test_missing_gpu():
     keras = pytest.importorskip("keras")
     kind = "JAX" if keras.backend.backend() == "jax" else "TensorFlow"
-    with pytest.raises(DeviceError, match=f"GPU 97 was asked for, but {kind} sees these GPUs: .*. "
-                       "Use --gpu cpu, or install the extra 'gpu' and a driver"):  # fmt: skip
+    with pytest.raises(
+        DeviceError,
+        match=f"GPU 97 was asked for, but {kind} sees these GPUs: .*. "
+        "Use --gpu cpu, or install the extra 'gpu' and a driver",
+    ):
         devices.select_device("97")
 
 

@@ -190,8 +190,14 @@ def test_names_give_what_they_say():
     assert isinstance(losses.create("npcc"), losses.NPCC)
     assert isinstance(losses.create("nssim"), losses.NSSIM)
     assert losses.available() == [
-        "mse", "mae", "huber", "npcc", "nssim", "huber:DELTA", "combined:WEIGHT",
-    ]  # fmt: skip
+        "mse",
+        "mae",
+        "huber",
+        "npcc",
+        "nssim",
+        "huber:DELTA",
+        "combined:WEIGHT",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -249,10 +249,18 @@ def at_the_initial_centre(model):
     [
         ("unet", (32, 32, 1), {}, "unknown model 'unet': expected one of ppn, ppn-released, pty"),
         ("ppn", (32, 32, 1), {"stem": "tile"}, "model 'ppn' has no option 'stem': its options ar"),
-        ("ptynet", (32, 32, 1), {"width": 2}, "model 'ptynet' has no option 'width': its options "
-         "are none"),
-        ("ppn", (32, 32, 1), {"decoder": "fc"}, "option 'decoder' of model 'ppn' must be one of "
-         "'conv', 'dense', received 'fc'"),
+        (
+            "ptynet",
+            (32, 32, 1),
+            {"width": 2},
+            "model 'ptynet' has no option 'width': its options are none",
+        ),
+        (
+            "ppn",
+            (32, 32, 1),
+            {"decoder": "fc"},
+            "option 'decoder' of model 'ppn' must be one of 'conv', 'dense', received 'fc'",
+        ),
         ("ppn", (36, 32, 1), {}, "multiples of 8 px, received 36 x 32 px: crop or bin"),
         ("dpi", (8, 8, 1), {}, "multiples of 16 px, received 8 x 8 px"),
         ("ppn", (0, 32, 1), {}, "multiples of 8 px, received 0 x 32 px"),
@@ -260,7 +268,7 @@ def at_the_initial_centre(model):
         ("ppn", (32, 32), {}, r"input_shape must be \(height, width, 1\), received \(32, 32\)"),
         ("ppn", (32, 32, 3), {}, r"input_shape must be \(height, width, 1\), received \(32, 32, 3"),
     ],
-)  # fmt: skip
+)
 def test_refusals(name, shape, options, message):
     with pytest.raises(OptionError, match=message):
         models.create(name, shape, **options)

@@ -33,9 +33,15 @@ def test_a_trace_is_one_reconstruction_looked_at_after_every_iteration(scan):
     task = refining.task_of(scan, field)
     found = refining.trace(task, wanted(), lambda f: refining.object_error(scan, f), 5, "numpy")
     whole = epie.reconstruct(
-        task.patterns, task.positions_px, task.probe, iterations=3, initial_object=field,
-        update_probe=False, seed=5, engine="numpy",
-    )  # fmt: skip
+        task.patterns,
+        task.positions_px,
+        task.probe,
+        iterations=3,
+        initial_object=field,
+        update_probe=False,
+        seed=5,
+        engine="numpy",
+    )
     end = dataclasses.replace(task, object=whole.object)
     for row, one in ((0, task), (3, end)):
         expected = refinement.r_factor(one), refining.object_error(scan, one.object)

@@ -48,9 +48,13 @@ def test_terms_are_those_of_the_objective():
     weights = objective.Weights(3.0, 0.5, "amplitude")
     mine = proximal.terms(dataclasses.replace(problem(task), weights=weights), obj, probe)
     theirs = objective.objective(
-        obj, probe[0], task.patterns, task.positions_px,
-        initial_probe=task.probe[0], weights=weights,
-    )  # fmt: skip
+        obj,
+        probe[0],
+        task.patterns,
+        task.positions_px,
+        initial_probe=task.probe[0],
+        weights=weights,
+    )
     # double precision: measured 2e-16
     for name in ("data", "sparsity", "proximity"):
         assert getattr(mine, name) == pytest.approx(getattr(theirs, name), rel=1e-12)
@@ -62,9 +66,12 @@ def test_a_step_of_the_object_follows_the_gradient():
         problem(task), proximal.begin(task.object, task.probe), 1, update_probe=False
     )
     slope, _ = objective.gradient(
-        task.object, task.probe[0], task.patterns, task.positions_px,
+        task.object,
+        task.probe[0],
+        task.patterns,
+        task.positions_px,
         weights=objective.Weights(data="amplitude"),
-    )  # fmt: skip
+    )
     light = np.zeros(task.object.shape)
     for row, col in task.positions_px:
         light[row : row + SIDE_PX, col : col + SIDE_PX] += np.abs(task.probe[0]) ** 2
@@ -92,13 +99,21 @@ def test_eq3_falls_to_a_stationary_point(proximity):
     found = proximal.minimise(posed, proximal.begin(task.object, task.probe), 60)
     assert found.objectives[-1] < 0.2 * found.objectives[0]
     by_object, by_probe = objective.gradient(
-        found.object, found.probe[0], task.patterns, task.positions_px,
-        initial_probe=wrong[0], weights=posed.weights,
-    )  # fmt: skip
+        found.object,
+        found.probe[0],
+        task.patterns,
+        task.positions_px,
+        initial_probe=wrong[0],
+        weights=posed.weights,
+    )
     first, first_probe = objective.gradient(
-        task.object, task.probe[0], task.patterns, task.positions_px,
-        initial_probe=wrong[0], weights=posed.weights,
-    )  # fmt: skip
+        task.object,
+        task.probe[0],
+        task.patterns,
+        task.positions_px,
+        initial_probe=wrong[0],
+        weights=posed.weights,
+    )
     # measured: 3 % and less after 60 iterations
     assert np.linalg.norm(by_object) < 0.1 * np.linalg.norm(first)
     assert np.linalg.norm(by_probe) < 0.1 * np.linalg.norm(first_probe)

@@ -74,8 +74,13 @@ def test_nothing_written_is_said(tmp_path, monkeypatch):
 def few_tests(tmp_path, monkeypatch):
     """A project of three tests in place of this one."""
     (tmp_path / "tests").mkdir()
-    lines = ["import pytest", "def test_a(): pass", "def test_b(): assert 0",
-             "@pytest.mark.skip", "def test_c(): pass"]  # fmt: skip
+    lines = [
+        "import pytest",
+        "def test_a(): pass",
+        "def test_b(): assert 0",
+        "@pytest.mark.skip",
+        "def test_c(): pass",
+    ]
     (tmp_path / "tests" / "test_few.py").write_text("\n".join(lines))
     root = reliability.ROOT
     monkeypatch.setattr(reliability, "ROOT", tmp_path)

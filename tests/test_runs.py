@@ -24,10 +24,17 @@ from reproduce.specification import RunSpec, digest  # noqa: E402
 
 BACKEND = keras.backend.backend()
 # 24 patches are one batch: what shuffles batches cannot touch these runs
-NETWORK = RunSpec("ptynet", 0, TrainingConfig(epochs=2), object_name="stand-in", train_size=24,
-                  evaluation="rows")  # fmt: skip
-TRIVIAL = RunSpec("trivial:mean-image", 0, TrainingConfig(epochs=1), object_name="stand-in",
-                  train_size=24, evaluation="rows")  # fmt: skip
+NETWORK = RunSpec(
+    "ptynet", 0, TrainingConfig(epochs=2), object_name="stand-in", train_size=24, evaluation="rows"
+)
+TRIVIAL = RunSpec(
+    "trivial:mean-image",
+    0,
+    TrainingConfig(epochs=1),
+    object_name="stand-in",
+    train_size=24,
+    evaluation="rows",
+)
 
 load = functools.lru_cache(data.load)
 
@@ -380,8 +387,15 @@ def test_networks_are_made_with_the_options_and_shape_of_the_run(store, monkeypa
         raise KeyboardInterrupt
 
     monkeypatch.setattr(models, "create", watched)
-    spec = RunSpec("ppn", 0, TrainingConfig(epochs=1), options=(("decoder", "dense"),),
-                   object_name="stand-in", transform="linear", train_size=24)  # fmt: skip
+    spec = RunSpec(
+        "ppn",
+        0,
+        TrainingConfig(epochs=1),
+        options=(("decoder", "dense"),),
+        object_name="stand-in",
+        transform="linear",
+        train_size=24,
+    )
     with pytest.raises(KeyboardInterrupt):
         store.ensure(spec)
     assert asked == [("ppn", (32, 32, 1), "linear", {"decoder": "dense"})]

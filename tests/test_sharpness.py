@@ -155,14 +155,20 @@ def test_seams_clear_of_edges():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: sharpness.edge_width(np.zeros((4, 4)), np.zeros((4, 5))),
-         r"alike, received shapes \(4, 4\) and \(4, 5\)"),
-        (lambda: sharpness.contrast(np.full((4, 4), np.nan), np.zeros((4, 4)), np.zeros((4, 4))),
-         "prediction has NaN or infinite values: cut uncovered pixels away first"),
-        (lambda: sharpness.seam_energy(np.zeros((4, 4)), (np.zeros((4, 4)), np.zeros((4, 3)))),
-         r"steps of shape \(3, 4\), received borders of shape \(4, 4\)"),
+        (
+            lambda: sharpness.edge_width(np.zeros((4, 4)), np.zeros((4, 5))),
+            r"alike, received shapes \(4, 4\) and \(4, 5\)",
+        ),
+        (
+            lambda: sharpness.contrast(np.full((4, 4), np.nan), np.zeros((4, 4)), np.zeros((4, 4))),
+            "prediction has NaN or infinite values: cut uncovered pixels away first",
+        ),
+        (
+            lambda: sharpness.seam_energy(np.zeros((4, 4)), (np.zeros((4, 4)), np.zeros((4, 3)))),
+            r"steps of shape \(3, 4\), received borders of shape \(4, 4\)",
+        ),
     ],
-)  # fmt: skip
+)
 def test_refusals(call, message):
     with pytest.raises(DataError, match=message):
         call()

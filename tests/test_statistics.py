@@ -95,8 +95,10 @@ def test_pairs_equal_scipy(table):
     results = statistics.pairwise_paired(table)
     assert len(results) == 6
     assert [(r.a, r.b) for r in results][:3] == [
-        ("ptychonn", "ptynet"), ("ptychonn", "ppn"), ("ptychonn", "dpi")
-    ]  # fmt: skip
+        ("ptychonn", "ptynet"),
+        ("ptychonn", "ppn"),
+        ("ptychonn", "dpi"),
+    ]
     for result in results:
         a, b = table[result.a], table[result.b]
         paired = stats.ttest_rel(a, b)

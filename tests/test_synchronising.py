@@ -87,6 +87,9 @@ def test_parts_that_do_not_overlap_are_counted():
 def test_rounds():
     with pytest.raises(OptionError, match="rounds must be at least 1, received 0"):
         synchronising.stitch(
-            np.ones((1, 4, 4), complex), np.zeros((1, 2), int), (4, 4),
-            weights=np.ones((4, 4)), rounds=0,
-        )  # fmt: skip
+            np.ones((1, 4, 4), complex),
+            np.zeros((1, 2), int),
+            (4, 4),
+            weights=np.ones((4, 4)),
+            rounds=0,
+        )

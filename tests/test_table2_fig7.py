@@ -26,8 +26,21 @@ OWN = Added("mynet:build", "0" * 64, 12)
 
 
 def session_of(tmp_path, profile="paper", added=()):
-    return Session(profile, None, "ltem", "cpu", "CPU (test)", tmp_path, False, False, False, False,
-                   False, 1, added)  # fmt: skip
+    return Session(
+        profile,
+        None,
+        "ltem",
+        "cpu",
+        "CPU (test)",
+        tmp_path,
+        False,
+        False,
+        False,
+        False,
+        False,
+        1,
+        added,
+    )
 
 
 class FakeStore:
@@ -130,10 +143,12 @@ def ablation(spec):
     noise = 0.01 * math.sin(7 * spec.seed + len(spec.method))
     less = float(spec.model == "ppn" and dict(spec.options) == LOCAL)
     return {
-        "regions": {region: scores(14.42 - less + noise, 19.41 - less + noise, 0.87 - less / 10)
-                    for region in ("rows", "lower-left", "gap")},
+        "regions": {
+            region: scores(14.42 - less + noise, 19.41 - less + noise, 0.87 - less / 10)
+            for region in ("rows", "lower-left", "gap")
+        },
         "parameters": 1000 + len(spec.options),
-    }  # fmt: skip
+    }
 
 
 @pytest.fixture(scope="module")
@@ -165,9 +180,10 @@ def test_table2_tests_every_form_apart(ablated):
     tested = output.extra["statistics"]
     assert len(tested) == 3 * 3 * 4
     entry = next(
-        e for e in tested
+        e
+        for e in tested
         if (e["block"], e["metric"], e["methods"][0]) == ("sound", "psnr_amp", "ppn-released: full")
-    )  # fmt: skip
+    )
     assert len(entry["pairs"]) == len(entry["equivalence"]) == 6
     # half of 14.42 - 13.68
     assert [pair["margin"] for pair in entry["equivalence"]] == [pytest.approx(0.37)] * 6
@@ -232,10 +248,12 @@ def sized(spec):
     shift = fig7.METHODS.index(spec.model) if spec.model in fig7.METHODS else 9
     results = {"regions": {"gap": scores(db - 0.1 * shift, db + 5)}, "parameters": 1}
     results["overlap"] = {
-        key: {**scores(9.5 + 0.02 * index + 0.01 * spec.seed * (-1) ** index, 16.0, 0.39),
-              "patches": 16}
+        key: {
+            **scores(9.5 + 0.02 * index + 0.01 * spec.seed * (-1) ** index, 16.0, 0.39),
+            "patches": 16,
+        }
         for index, key in enumerate(limited_data.OVERLAPS)
-    }  # fmt: skip
+    }
     return results
 
 
@@ -278,9 +296,10 @@ def test_fig7_overlap_numbers_and_tests(drawn):
         0.39
     )
     entry = next(
-        e for e in output.extra["overlap"]
+        e
+        for e in output.extra["overlap"]
         if (e["method"], e["scored"], e["metric"]) == ("ppn", "patches", "psnr_amp")
-    )  # fmt: skip
+    )
     groups = [[9.5 + 0.02 * i + 0.01 * s * (-1) ** i for s in range(10)] for i in range(4)]
     assert entry["one_way"]["p"] == pytest.approx(stats.f_oneway(*groups).pvalue)
     assert entry["repeated_measures"]["df_error"] == 27

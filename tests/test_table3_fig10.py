@@ -57,10 +57,13 @@ class Store:
         losses = [max(1 / (i + 1), 0.1) for i in range(spec.training.epochs)]
         losses[8:9] = [0.1009][: len(losses[8:9])]
         spent = [
-            {"seconds": 60.0 if i == 0 else 2.0 + i % 3, "peak_rss_mib": 900.0 + i,
-             "gpu_peak_mib": None}
+            {
+                "seconds": 60.0 if i == 0 else 2.0 + i % 3,
+                "peak_rss_mib": 900.0 + i,
+                "gpu_peak_mib": None,
+            }
             for i in range(spec.training.epochs)
-        ]  # fmt: skip
+        ]
         return {
             "hash": spec.hash,
             "results": {
@@ -74,9 +77,20 @@ class Store:
 
 def here(script, profile, tmp_path, score, added=()):
     session = options.Session(
-        profile.name, None, "stand-in", "cpu", "CPU", tmp_path, False, False, False, False,
-        False, 1, added,
-    )  # fmt: skip
+        profile.name,
+        None,
+        "stand-in",
+        "cpu",
+        "CPU",
+        tmp_path,
+        False,
+        False,
+        False,
+        False,
+        False,
+        1,
+        added,
+    )
     grid = script.EXHIBIT.grid(dataclasses.replace(profile, added=added), "stand-in", None)
     return Context(session, profile, Store(tmp_path, score), grid)
 
@@ -289,6 +303,7 @@ def test_plain_attention_is_what_is_counted():
     pytest.importorskip("keras")
     network = network_cost._create("ppn")
     assert {
-        layer.implementation for layer in network.layers if "nonlocal" in layer.name
-        and hasattr(layer, "implementation")
-    } == {"plain"}  # fmt: skip
+        layer.implementation
+        for layer in network.layers
+        if "nonlocal" in layer.name and hasattr(layer, "implementation")
+    } == {"plain"}

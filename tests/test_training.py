@@ -125,9 +125,17 @@ def test_history(undisturbed):
     epochs = undisturbed[1]
     assert [entry["epoch"] for entry in epochs] == [1, 2, 3, 4]
     assert set(epochs[0]) == {
-        "epoch", "seconds", "learning_rate", "loss", "val_loss", "rss_mib", "peak_rss_mib",
-        "gpu_peak_mib", "process", "centers",
-    }  # fmt: skip
+        "epoch",
+        "seconds",
+        "learning_rate",
+        "loss",
+        "val_loss",
+        "rss_mib",
+        "peak_rss_mib",
+        "gpu_peak_mib",
+        "process",
+        "centers",
+    }
     for entry in epochs:
         assert entry["seconds"] >= 0
         assert 50 < entry["rss_mib"] <= entry["peak_rss_mib"]
@@ -294,8 +302,10 @@ def test_checkpoint_holds_counters_and_no_pickle(interrupted):
     state = read_checkpoint(interrupted, compiled())
     # the first epoch always improves on nothing; the second did not, by 10
     assert state["plateau"] == {
-        "best": state["epochs"][0]["val_loss"], "wait": 1, "cooldown_counter": 0
-    }  # fmt: skip
+        "best": state["epochs"][0]["val_loss"],
+        "wait": 1,
+        "cooldown_counter": 0,
+    }
     assert [entry["epoch"] for entry in state["epochs"]] == [1, 2]
     with np.load(interrupted, allow_pickle=False) as archive:
         assert all(archive[name].dtype != object for name in archive.files)

@@ -240,10 +240,12 @@ def test_layers_come_back_from_their_configuration():
         (lambda: layers.StochasticDepth(1.0), r"rate must be in \[0, 1\), received 1.0"),
         (lambda: layers.StochasticDepth(0.1, "row"), "mode must be one of sample, batch, received"),
         (lambda: layers.BicubicUpsampling(0), "factor must be at least 1, received 0"),
-        (lambda: layers.CrossAttention(3)(np.zeros((1, 4, 8)), np.zeros((1, 2, 8))),
-         r"must divide the channels, received num_heads=3, shape \(1, 4, 8\)"),
+        (
+            lambda: layers.CrossAttention(3)(np.zeros((1, 4, 8)), np.zeros((1, 2, 8))),
+            r"must divide the channels, received num_heads=3, shape \(1, 4, 8\)",
+        ),
     ],
-)  # fmt: skip
+)
 def test_refusals(make, message):
     with pytest.raises(OptionError, match=message):
         make()

@@ -219,9 +219,7 @@ def gradient_noise(trainer: Trainer, drawn: Images, seed: int) -> dict[str, Any]
         error = sd / math.sqrt(len(gradients))
         t = np.divide(mean, error, out=np.zeros_like(mean), where=error > 0)
         norm = float(np.linalg.norm(gradients, axis=1).mean())
-        found[name] = {
-            "mean": mean.tolist(), "sd": sd.tolist(), "t": t.tolist(), "norm": norm
-        }  # fmt: skip
+        found[name] = {"mean": mean.tolist(), "sd": sd.tolist(), "t": t.tolist(), "norm": norm}
     return found
 
 

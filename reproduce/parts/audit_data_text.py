@@ -41,12 +41,13 @@ def leaks(
     )
     if scored:
         told = "; ".join(
-            f"{one['method']} (n = {one['n']}) " + ", ".join(
+            f"{one['method']} (n = {one['n']}) "
+            + ", ".join(
                 f"{region} {value:+.2f} dB / {ssim:+.1f} points"
                 for region, (value, ssim) in one["against_gap"].items()
             )
             for one in scored
-        )  # fmt: skip
+        )
         text += (
             "The runs there are, amplitude PSNR and per-image SSIM against the same run's in "
             f"`gap`: {told}. The regions differ by their content too, so that these differences "

@@ -55,9 +55,18 @@ WHOLE = Span(-math.inf, math.inf)
 
 #: Layers that map every pixel on its own, or only join and pick channels.
 _POINTWISE = {
-    "Activation", "Add", "BatchNormalization", "Concatenate", "Dropout", "LayerNormalization",
-    "LeakyReLU", "ReLU", "SelectChannel", "TargetScaling", "PatternScaling",
-}  # fmt: skip
+    "Activation",
+    "Add",
+    "BatchNormalization",
+    "Concatenate",
+    "Dropout",
+    "LayerNormalization",
+    "LeakyReLU",
+    "ReLU",
+    "SelectChannel",
+    "TargetScaling",
+    "PatternScaling",
+}
 _CONVOLUTIONS = {"Conv2D", "GroupedConv2D"}
 _TRANSPOSED = {"Conv2DTranspose", "GroupedConv2DTranspose"}
 _POOLS = {"MaxPooling2D", "AveragePooling2D"}

@@ -64,8 +64,11 @@ def _weights(axes: Any, polar: Mapping[str, Any]) -> None:
     axes.axhline(0, color="0.7", linewidth=0.6)
     axes.annotate(
         f"centre pixel, released: {polar['centre']:.2f}",
-        (0, polar["centre"]), (2.0, polar["centre"]), va="center", fontsize=7,
-    )  # fmt: skip
+        (0, polar["centre"]),
+        (2.0, polar["centre"]),
+        va="center",
+        fontsize=7,
+    )
     axes.set_xlabel("distance of the key from the centre (px)")
     axes.set_ylabel("radial weight")
     axes.legend(loc="upper right")
@@ -89,9 +92,13 @@ def ssim(out: Path, scored: Sequence[Mapping[str, Any]], notes: Sequence[str]) -
             low, high = np.array([one["flattened_orders"] for one in chosen]).T
             middle = (low + high) / 2
             axes.errorbar(
-                middle, rows, xerr=high - middle, fmt="x", color="#CC79A7",
+                middle,
+                rows,
+                xerr=high - middle,
+                fmt="x",
+                color="#CC79A7",
                 label="flattened, shuffled",
-            )  # fmt: skip
+            )
             for key, label, color, marker in looks:
                 values = [one[key] for one in chosen]
                 axes.plot(values, rows, marker, color=color, label=label, linestyle="none")

@@ -36,12 +36,14 @@ FORMS: dict[str, tuple[str, dict[str, Any]]] = {
     "repaired, MHSA": ("ppn-released", REPAIR | {"nonlocal_attention": "mhsa"}),
     "repaired, no NLB": ("ppn-released", {"nonlocal_attention": None}),
     "repaired, no radial weight": (
-        "ppn-released", REPAIR | {"nonlocal_attention": "poca-no-radial"}
+        "ppn-released",
+        REPAIR | {"nonlocal_attention": "poca-no-radial"},
     ),
     "repaired, no angular weight": (
-        "ppn-released", REPAIR | {"nonlocal_attention": "poca-no-angular"}
+        "ppn-released",
+        REPAIR | {"nonlocal_attention": "poca-no-angular"},
     ),
-}  # fmt: skip
+}
 
 METRICS = ("psnr_amplitude", "ssim_amplitude", "psnr_phase", "ssim_phase")
 

@@ -31,9 +31,11 @@ def branch(measured: Mapping[str, Any], operations: Mapping[str, float] | None) 
             change = f"{one['constant_branch_change']:.1e}"
             rows.append({"network": name, "seed": seed, **ratios, "made constant": change})
     released = [
-        one for name, by_seed in measured["series"].items()
-        if name in ("ppn-released", "ppn-released, linear input") for one in by_seed.values()
-    ]  # fmt: skip
+        one
+        for name, by_seed in measured["series"].items()
+        if name in ("ppn-released", "ppn-released, linear input")
+        for one in by_seed.values()
+    ]
     late = max(v["sd"] / v["level"] for one in released for s, v in one["steps"].items() if s)
     alive = min(
         one["steps"][max(one["steps"])]["sd"] / one["steps"][max(one["steps"])]["level"]

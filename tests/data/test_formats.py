@@ -127,23 +127,56 @@ def test_metres_are_computed_where_the_pixel_is_known(scan):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"patterns": np.zeros((7, 16, 12))}, "patterns: expected float32 (any, any, any), received float64 (7, 16, 12)"),
-        ({"patterns": np.zeros((0, 16, 12), "f4")}, "patterns are empty, received shape (0, 16, 12)"),
-        ({"patterns": np.full((7, 16, 12), -1, "f4")}, "patterns must be counts, received negative values down to -1.0: mark bad pixels"),
+        (
+            {"patterns": np.zeros((7, 16, 12))},
+            "patterns: expected float32 (any, any, any), received float64 (7, 16, 12)",
+        ),
+        (
+            {"patterns": np.zeros((0, 16, 12), "f4")},
+            "patterns are empty, received shape (0, 16, 12)",
+        ),
+        (
+            {"patterns": np.full((7, 16, 12), -1, "f4")},
+            "patterns must be counts, received negative values down to -1.0: mark bad pixels",
+        ),
         ({"patterns": np.full((7, 16, 12), np.nan, "f4")}, "patterns holds NaN or infinite values"),
-        ({"positions_px": np.zeros((6, 2))}, "positions_px: expected float64 (7, 2), received float64 (6, 2)"),
+        (
+            {"positions_px": np.zeros((6, 2))},
+            "positions_px: expected float64 (7, 2), received float64 (6, 2)",
+        ),
         ({"positions_px": [[0, 0]]}, "positions_px: expected float64 (7, 2), received list"),
-        ({"positions_m": np.zeros((7, 2))}, "positions_m and positions_px differ by up to 30 px at an object pixel of"),
-        ({"probe": np.zeros((2, 12, 16), "c8")}, "probe: expected complex64 (any, 16, 12), received complex64 (2, 12, 16)"),
+        (
+            {"positions_m": np.zeros((7, 2))},
+            "positions_m and positions_px differ by up to 30 px at an object pixel of",
+        ),
+        (
+            {"probe": np.zeros((2, 12, 16), "c8")},
+            "probe: expected complex64 (any, 16, 12), received complex64 (2, 12, 16)",
+        ),
         ({"mask": np.ones((16, 12))}, "mask: expected bool (16, 12), received float64 (16, 12)"),
-        ({"object": np.zeros((30, 48), "c8")}, "the windows cover rows 0.0 to 35.0 and columns 0.0 to 42.0, outside the object of shape (30, 48): correct the object's centre"),
-        ({"object": None, "positions_px": CORNERS_PX + 1.0}, "positions_px: without an object the smallest row and column must be 0, received (1.0, 1.0): subtract them"),
+        (
+            {"object": np.zeros((30, 48), "c8")},
+            "the windows cover rows 0.0 to 35.0 and columns 0.0 to 42.0, outside the object of shape (30, 48): correct the object's centre",
+        ),
+        (
+            {"object": None, "positions_px": CORNERS_PX + 1.0},
+            "positions_px: without an object the smallest row and column must be 0, received (1.0, 1.0): subtract them",
+        ),
         ({"energy_eV": -1}, "energy_eV must be finite and above 0, received -1"),
-        ({"object_pixel_m": (1e-9, 1e-9, 1e-9)}, "object_pixel_m: expected 2 number(s), received shape (3,)"),
-        ({"detector_pixel_m": 55e-6}, "from energy, distance and detector pixel for 16 x 12 px, received"),
-        ({"energy_eV": None, "object_pixel_m": None}, "positions_m without object_pixel_m: state object_pixel_m, or energy_eV"),
+        (
+            {"object_pixel_m": (1e-9, 1e-9, 1e-9)},
+            "object_pixel_m: expected 2 number(s), received shape (3,)",
+        ),
+        (
+            {"detector_pixel_m": 55e-6},
+            "from energy, distance and detector pixel for 16 x 12 px, received",
+        ),
+        (
+            {"energy_eV": None, "object_pixel_m": None},
+            "positions_m without object_pixel_m: state object_pixel_m, or energy_eV",
+        ),
     ],
-)  # fmt: skip
+)
 def test_scan_refuses(scan, changes, message):
     with pytest.raises(DataError, match=re.escape(message)):
         dataclasses.replace(scan, **changes)
@@ -183,10 +216,16 @@ def test_object_can_be_left_out(scan, tmp_path):
     [
         ({npz.OWN_KEY: np.int64(2)}, "ppn_tf_scan: expected version 1, received 2"),
         ({npz.OWN_KEY: np.int64(1)}, "lacks the keys patterns, positions_px, provenance"),
-        ({"a": np.zeros(2)}, "or data, scan_true, scan_nominal and probe (scan 247), received the keys a"),
-        ({npz.OWN_KEY: np.array([{}])}, "key 'ppn_tf_scan' holds pickled objects, which can run code"),
+        (
+            {"a": np.zeros(2)},
+            "or data, scan_true, scan_nominal and probe (scan 247), received the keys a",
+        ),
+        (
+            {npz.OWN_KEY: np.array([{}])},
+            "key 'ppn_tf_scan' holds pickled objects, which can run code",
+        ),
     ],
-)  # fmt: skip
+)
 def test_npz_refuses(tmp_path, content, message):
     np.savez(tmp_path / "a.npz", **content)
     with pytest.raises(DataError, match=re.escape(message)):
@@ -208,9 +247,10 @@ def test_npz_that_declares_too_much_is_refused_before_it_is_read(tmp_path):
     content = {npz.OWN_KEY: np.zeros((40, 512, 512), np.float32)}
     np.savez_compressed(tmp_path / "bomb.npz", **content)
     with pytest.raises(
-        DataError, match=r"declares the shape \(40, 512, 512\), which makes 0.0391 GiB in all: "
-        "expected at most 0.01 GiB, raise memory_limit_gib"
-    ):  # fmt: skip
+        DataError,
+        match=r"declares the shape \(40, 512, 512\), which makes 0.0391 GiB in all: "
+        "expected at most 0.01 GiB, raise memory_limit_gib",
+    ):
         formats.read(tmp_path / "bomb.npz", memory_limit_gib=0.01)
     with pytest.raises(OptionError, match="memory_limit_gib must be above 0, received 0"):
         formats.read(tmp_path / "bomb.npz", memory_limit_gib=0)
@@ -260,8 +300,11 @@ def test_ptychopinn_written(square, scan, tmp_path):
     assert_shows_f(found)
     # half a window is a multiple of 0.5: exact
     assert_same(found, square, ("positions_px", "probe", "object"))
-    with pytest.raises(DataError, match="PtychoPINN needs square windows and one probe mode, "
-                       "received 16 x 12 px and 2 probe mode"):  # fmt: skip
+    with pytest.raises(
+        DataError,
+        match="PtychoPINN needs square windows and one probe mode, "
+        "received 16 x 12 px and 2 probe mode",
+    ):
         formats.write(tmp_path / "q.npz", scan, layout="ptychopinn")
     with pytest.raises(OptionError, match="layout: expected one of own, ptychopinn, received 'x'"):
         formats.write(tmp_path / "q.npz", scan, layout="x")
@@ -270,14 +313,34 @@ def test_ptychopinn_written(square, scan, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
-        ({"diff3d": np.ones((7, 16, 16), int)}, OptionError, "so pass: values (amplitude or intensity)"),
-        ({"diff3d": np.ones((7, 16, 7), "f4")}, OptionError, "axes (NHW or HWN: all sides of diff3d that could count frames are 7)"),
-        ({"diff3d": np.ones((9, 16, 16), "f4")}, DataError, "expected (7, H, W) or (H, W, 7) for 7 positions, received shape (9, 16, 16)"),
-        ({"diff3d": -np.ones((7, 16, 16), "f4")}, DataError, "amplitudes must not be negative, received -1.0"),
-        ({"xcoords": np.zeros(3)}, DataError, "expected xcoords and ycoords of one length, received shapes (3,) and (7,)"),
+        (
+            {"diff3d": np.ones((7, 16, 16), int)},
+            OptionError,
+            "so pass: values (amplitude or intensity)",
+        ),
+        (
+            {"diff3d": np.ones((7, 16, 7), "f4")},
+            OptionError,
+            "axes (NHW or HWN: all sides of diff3d that could count frames are 7)",
+        ),
+        (
+            {"diff3d": np.ones((9, 16, 16), "f4")},
+            DataError,
+            "expected (7, H, W) or (H, W, 7) for 7 positions, received shape (9, 16, 16)",
+        ),
+        (
+            {"diff3d": -np.ones((7, 16, 16), "f4")},
+            DataError,
+            "amplitudes must not be negative, received -1.0",
+        ),
+        (
+            {"xcoords": np.zeros(3)},
+            DataError,
+            "expected xcoords and ycoords of one length, received shapes (3,) and (7,)",
+        ),
         ({"probeGuess": np.ones((16, 16))}, DataError, "key 'probeGuess': expected complex (H, W)"),
     ],
-)  # fmt: skip
+)
 def test_ptychopinn_refuses(square, tmp_path, changes, error, message):
     np.savez(tmp_path / "p.npz", **pinn(square, **changes))
     with pytest.raises(error, match=re.escape(message)):
@@ -422,16 +485,34 @@ def test_frames_are_paired_by_their_indexes(scan, tmp_path):
     ("changes", "message"),
     [
         ({"probe_position_x_m": np.zeros(3)}, "of one length, received shapes (7,) and (3,)"),
-        ({"probe_position_y_m": None}, "lacks positions: expected one of /probe_position_y_m, received the keys /object, /probe, /probe_position_x_m"),
-        ({"probe_position_x_m": np.zeros(5), "probe_position_y_m": np.zeros(5)}, "5 positions for 7 patterns and no probe_position_indexes to pair them"),
-        ({"probe_position_indexes": np.arange(7) + 1}, "probe_position_indexes from 1 to 7 do not fit 7 patterns: are these two files of one scan?"),
-        ({"probe_position_indexes": np.zeros(7)}, "key '/probe_position_indexes': expected integers (7,), received float64 (7,)"),
-        ({"probe": np.ones((3, 2, 16, 12), "c8")}, "expected one coherent probe, received 3 that vary over the scan"),
+        (
+            {"probe_position_y_m": None},
+            "lacks positions: expected one of /probe_position_y_m, received the keys /object, /probe, /probe_position_x_m",
+        ),
+        (
+            {"probe_position_x_m": np.zeros(5), "probe_position_y_m": np.zeros(5)},
+            "5 positions for 7 patterns and no probe_position_indexes to pair them",
+        ),
+        (
+            {"probe_position_indexes": np.arange(7) + 1},
+            "probe_position_indexes from 1 to 7 do not fit 7 patterns: are these two files of one scan?",
+        ),
+        (
+            {"probe_position_indexes": np.zeros(7)},
+            "key '/probe_position_indexes': expected integers (7,), received float64 (7,)",
+        ),
+        (
+            {"probe": np.ones((3, 2, 16, 12), "c8")},
+            "expected one coherent probe, received 3 that vary over the scan",
+        ),
         ({"object": np.ones((2, 40, 48), "c8")}, "key 'object': expected one layer, received 2"),
-        ({"object": np.ones((40, 48))}, "key 'object': expected complex (rows, cols) or (1, rows, cols), received float64 (40, 48)"),
+        (
+            {"object": np.ones((40, 48))},
+            "key 'object': expected complex (rows, cols) or (1, rows, cols), received float64 (40, 48)",
+        ),
         ({"probe": np.array(b"x")}, "key '/probe': expected numbers, received"),
     ],
-)  # fmt: skip
+)
 def test_ptychodus_refuses(scan, tmp_path, changes, message):
     path = foreign_pair(tmp_path, scan, **changes)
     with pytest.raises(DataError, match=re.escape(message)):
@@ -556,8 +637,11 @@ def test_f_tells_a_transposed_or_conjugated_object(scan):
 
 def test_cxi_asks_for_all_that_is_open(scan, tmp_path):
     path = cxi_file(tmp_path / "F.cxi", scan)
-    with pytest.raises(OptionError, match=r"position_frame \(sample or probe.*position_axes \(wh"
-                       r".*zero_frequency \(centre or corner"):  # fmt: skip
+    with pytest.raises(
+        OptionError,
+        match=r"position_frame \(sample or probe.*position_axes \(wh"
+        r".*zero_frequency \(centre or corner",
+    ):
         formats.read(path)
     with pytest.raises(OptionError, match="position_frame: expected one of sample, probe, receive"):
         formats.read(path, **{**ASKED, "position_frame": "stage"})
@@ -572,18 +656,54 @@ DETECTOR = "entry_1/instrument_1/detector_1"
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
-        ({f"{SOURCE}/energy": 8000.0}, OptionError, "is 8000, which is no photon energy in joules: pass energy_eV"),
-        ({"entry_1/definition": "NXptycho"}, OptionError, "by NXptycho, '/entry_1/instrument_1/source_1/energy' is the machine's energy: pass energy_eV"),
-        ({"entry_1/beam_1/incident_beam_energy": 8.0}, OptionError, "key '/entry_1/beam_1/incident_beam_energy' has the units '': pass energy_eV"),
-        ({f"{SOURCE}/energy": None}, OptionError, "the object pixel is not known, as the file lacks energy_eV"),
-        ({f"{DETECTOR}/data": None}, DataError, "lacks patterns: expected one of /entry_1/data_1/data"),
-        ({f"{DETECTOR}/data": np.zeros((16, 12))}, DataError, "expected real (N, H, W), received float64 (16, 12)"),
-        ({f"{DETECTOR}/distance": np.zeros(3)}, DataError, "expected one number, received float64 (3,)"),
-        ({f"{DETECTOR}/mask": np.zeros((7, 16, 12), int)}, DataError, "expected integers (H, W), 0 for a good pixel, received int64 (7, 16, 12)"),
-        ({"entry_1/sample_1/geometry_1/translation": np.zeros((7, 2))}, DataError, "expected real (7, 3) (x, y, z in metres), received float64 (7, 2)"),
+        (
+            {f"{SOURCE}/energy": 8000.0},
+            OptionError,
+            "is 8000, which is no photon energy in joules: pass energy_eV",
+        ),
+        (
+            {"entry_1/definition": "NXptycho"},
+            OptionError,
+            "by NXptycho, '/entry_1/instrument_1/source_1/energy' is the machine's energy: pass energy_eV",
+        ),
+        (
+            {"entry_1/beam_1/incident_beam_energy": 8.0},
+            OptionError,
+            "key '/entry_1/beam_1/incident_beam_energy' has the units '': pass energy_eV",
+        ),
+        (
+            {f"{SOURCE}/energy": None},
+            OptionError,
+            "the object pixel is not known, as the file lacks energy_eV",
+        ),
+        (
+            {f"{DETECTOR}/data": None},
+            DataError,
+            "lacks patterns: expected one of /entry_1/data_1/data",
+        ),
+        (
+            {f"{DETECTOR}/data": np.zeros((16, 12))},
+            DataError,
+            "expected real (N, H, W), received float64 (16, 12)",
+        ),
+        (
+            {f"{DETECTOR}/distance": np.zeros(3)},
+            DataError,
+            "expected one number, received float64 (3,)",
+        ),
+        (
+            {f"{DETECTOR}/mask": np.zeros((7, 16, 12), int)},
+            DataError,
+            "expected integers (H, W), 0 for a good pixel, received int64 (7, 16, 12)",
+        ),
+        (
+            {"entry_1/sample_1/geometry_1/translation": np.zeros((7, 2))},
+            DataError,
+            "expected real (7, 3) (x, y, z in metres), received float64 (7, 2)",
+        ),
         ({"entry_1/sample_1/geometry_1/translation": None}, DataError, "lacks translations"),
     ],
-)  # fmt: skip
+)
 def test_cxi_refuses(scan, tmp_path, changes, error, message):
     path = cxi_file(tmp_path / "F.cxi", scan, **changes)
     with pytest.raises(error, match=re.escape(message)):
@@ -657,19 +777,59 @@ def test_ptyd_weights_and_order(scan, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
-        ({"meta/center": None}, OptionError, "does not say it, so pass: zero_frequency (centre or corner"),
-        ({"meta/center": (7.5, 6.0)}, DataError, "center: expected (8, 6) or (0, 0) for patterns of 16 x 12 px, received (7.5, 6.0)"),
-        ({"meta/propagation": "nearfield"}, DataError, "propagation: expected farfield, received 'nearfield'"),
-        ({"meta/energy": None}, OptionError, "the file lacks energy_eV: pass energy_eV, or object_pixel_m"),
+        (
+            {"meta/center": None},
+            OptionError,
+            "does not say it, so pass: zero_frequency (centre or corner",
+        ),
+        (
+            {"meta/center": (7.5, 6.0)},
+            DataError,
+            "center: expected (8, 6) or (0, 0) for patterns of 16 x 12 px, received (7.5, 6.0)",
+        ),
+        (
+            {"meta/propagation": "nearfield"},
+            DataError,
+            "propagation: expected farfield, received 'nearfield'",
+        ),
+        (
+            {"meta/energy": None},
+            OptionError,
+            "the file lacks energy_eV: pass energy_eV, or object_pixel_m",
+        ),
         ({"chunks/x/data": np.zeros(1)}, DataError, "chunks: expected integers as names, received"),
-        ({"chunks/2/positions": np.zeros((3, 3))}, DataError, "/chunks/2: expected data (M, H, W) and positions (M, 2), received (3, 16, 12) and (3, 3)"),
-        ({"chunks/2/data": np.zeros((3, 8, 8))}, DataError, "chunks have patterns of different shapes"),
-        ({"chunks/2/indices": [3, 1, 2]}, DataError, "chunks: indices repeat, or are not one a frame"),
-        ({"chunks/2/weights": np.eye(12)}, DataError, "weights: expected shape (3, 16, 12) or (16, 12), received (12, 12)"),
-        ({"chunks/2/weights": np.arange(576).reshape(3, 16, 12)}, DataError, "weights differ between frames: one mask for the scan"),
-        ({"chunks/2/weights": np.ones((16, 12)), "chunks/10/weights": np.zeros((16, 12))}, DataError, "chunks have different weights: one mask is expected"),
+        (
+            {"chunks/2/positions": np.zeros((3, 3))},
+            DataError,
+            "/chunks/2: expected data (M, H, W) and positions (M, 2), received (3, 16, 12) and (3, 3)",
+        ),
+        (
+            {"chunks/2/data": np.zeros((3, 8, 8))},
+            DataError,
+            "chunks have patterns of different shapes",
+        ),
+        (
+            {"chunks/2/indices": [3, 1, 2]},
+            DataError,
+            "chunks: indices repeat, or are not one a frame",
+        ),
+        (
+            {"chunks/2/weights": np.eye(12)},
+            DataError,
+            "weights: expected shape (3, 16, 12) or (16, 12), received (12, 12)",
+        ),
+        (
+            {"chunks/2/weights": np.arange(576).reshape(3, 16, 12)},
+            DataError,
+            "weights differ between frames: one mask for the scan",
+        ),
+        (
+            {"chunks/2/weights": np.ones((16, 12)), "chunks/10/weights": np.zeros((16, 12))},
+            DataError,
+            "chunks have different weights: one mask is expected",
+        ),
     ],
-)  # fmt: skip
+)
 def test_ptyd_refuses(scan, tmp_path, changes, error, message):
     with pytest.raises(error, match=re.escape(message)):
         formats.read(ptyd_file(tmp_path / "F.ptyd", scan, **changes))

@@ -34,8 +34,9 @@ from reproduce import (
     trainings,
 )
 
-SPEC = specification.RunSpec("ptynet", 0, TrainingConfig(epochs=3), object_name="stand-in",
-                             train_size=24, evaluation="rows")  # fmt: skip
+SPEC = specification.RunSpec(
+    "ptynet", 0, TrainingConfig(epochs=3), object_name="stand-in", train_size=24, evaluation="rows"
+)
 TRIVIAL = test_runs.TRIVIAL
 
 
@@ -171,8 +172,20 @@ def refused(say, folder, spec="SPEC"):
 
 def session_in(folder, jobs):
     """What the command line of a script would say."""
-    return options.Session("paper", None, "stand-in", "cpu", "CPU (test)", Path(folder), False,
-                           True, False, True, False, jobs)  # fmt: skip
+    return options.Session(
+        "paper",
+        None,
+        "stand-in",
+        "cpu",
+        "CPU (test)",
+        Path(folder),
+        False,
+        True,
+        False,
+        True,
+        False,
+        jobs,
+    )
 
 
 def side_by_side(say, folder, count):
@@ -261,8 +274,9 @@ def deterministic(say, folder, disturbed=False, **options):
     store = runs.RunStore(Path(folder) / "runs", "CPU (test)", deterministic=True)
     record = store.ensure(spec, progress=False)
     prepared = protocol.prepare(spec)
-    batches = training.Batches(training.Samples.of(prepared.dataset, prepared.train,
-                               prepared.scaling), 8, spec.seed)  # fmt: skip
+    batches = training.Batches(
+        training.Samples.of(prepared.dataset, prepared.train, prepared.scaling), 8, spec.seed
+    )
     training.make_repeatable(spec.seed)
     model = models.create("x", (32, 32, 1))
     kernel = model.get_layer("conv").kernel
@@ -279,9 +293,10 @@ def deterministic(say, folder, disturbed=False, **options):
     say(
         event="result",
         digest=record["results_digest"],
-        streams={name: hashlib.sha256(np.ascontiguousarray(v)).hexdigest()
-                 for name, v in streams.items()},
-    )  # fmt: skip
+        streams={
+            name: hashlib.sha256(np.ascontiguousarray(v)).hexdigest() for name, v in streams.items()
+        },
+    )
 
 
 def successive(say, folder, count):

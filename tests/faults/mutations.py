@@ -8,11 +8,40 @@ import zipfile
 #: Numbers at which programs go wrong.
 NUMBERS = (0, 1, 7, 255, 256, 65535, 2**31 - 1, 2**31, 2**32 - 1, 2**40, 2**63 - 1, 2**64 - 1)
 #: Pieces of YAML that mean something.
-YAML_PIECES = (b"&a", b"*a", b"!!python/object/apply:os.system", b": ", b"- ", b"[", b"]", b"{",
-               b"}", b"2001-99-99", b"1e999", b"0x", b".nan", b"\n", b"\t", b"'", b'"', b"|",
-               b"<<: ", b"!!binary x", b"!!timestamp 1", b"? ", b"%YAML", b"---", b"\xff",
-               b"9" * 5000, b"[" * 200, b"!!float x", b"!!int x", b"!!bool x", b"=",
-               b"1:99:99")  # fmt: skip
+YAML_PIECES = (
+    b"&a",
+    b"*a",
+    b"!!python/object/apply:os.system",
+    b": ",
+    b"- ",
+    b"[",
+    b"]",
+    b"{",
+    b"}",
+    b"2001-99-99",
+    b"1e999",
+    b"0x",
+    b".nan",
+    b"\n",
+    b"\t",
+    b"'",
+    b'"',
+    b"|",
+    b"<<: ",
+    b"!!binary x",
+    b"!!timestamp 1",
+    b"? ",
+    b"%YAML",
+    b"---",
+    b"\xff",
+    b"9" * 5000,
+    b"[" * 200,
+    b"!!float x",
+    b"!!int x",
+    b"!!bool x",
+    b"=",
+    b"1:99:99",
+)
 
 
 def damaged(content, rng):
@@ -94,9 +123,28 @@ def damaged_json(content, rng):
     places = list(_places(tree))
     holder, key = rng.choice(places)
     holder[key] = rng.choice(
-        (None, True, -1, 0, 2**20, 2**31, 2**63, 1e308, "", "Lambda", "os.system", [], {}, "keras",
-         "builtins", "__lambda__", [1, -1], {"class_name": "Lambda"}, holder[key])
-    )  # fmt: skip
+        (
+            None,
+            True,
+            -1,
+            0,
+            2**20,
+            2**31,
+            2**63,
+            1e308,
+            "",
+            "Lambda",
+            "os.system",
+            [],
+            {},
+            "keras",
+            "builtins",
+            "__lambda__",
+            [1, -1],
+            {"class_name": "Lambda"},
+            holder[key],
+        )
+    )
     return json.dumps(tree).encode()
 
 

@@ -110,7 +110,7 @@ def with_pixel(value):
         ("positions_px", scan().positions_px * np.nan, "positions_px holds NaN or infinite"),
         ("probe", np.ones((1, 6, 6), np.complex64), "expected complex64 (any, 8, 8), received"),
     ],
-)  # fmt: skip
+)
 def test_what_is_refused(name, value, message, tried):
     with pytest.raises(DataError) as refused:
         changed(name, value)

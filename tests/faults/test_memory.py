@@ -20,7 +20,11 @@ def test_a_hundred_trainings(server, request, tmp_path, tried):
     assert child.code == 0, child.stderr
     assert len(sizes) == 100
     tried(
-        "memory", zygote.backend, trainings=100, first_mib=sizes[0], tenth_mib=sizes[9],
+        "memory",
+        zygote.backend,
+        trainings=100,
+        first_mib=sizes[0],
+        tenth_mib=sizes[9],
         last_mib=sizes[-1],
-    )  # fmt: skip
+    )
     assert sizes[-1] - sizes[9] < GROWTH_MIB

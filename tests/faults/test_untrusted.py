@@ -27,8 +27,14 @@ def rewritten(network, path, change=None, **members):
         content = {item.filename: archive.read(item) for item in archive.infolist()}
     if change is not None:
         config = json.loads(content["config.json"])
-        change(config, next(layer for layer in config["config"]["layers"]
-                            if layer["config"].get("name") == "conv"))  # fmt: skip
+        change(
+            config,
+            next(
+                layer
+                for layer in config["config"]["layers"]
+                if layer["config"].get("name") == "conv"
+            ),
+        )
         content["config.json"] = json.dumps(config)
     content |= members
     with zipfile.ZipFile(path, "w") as archive:

@@ -76,8 +76,9 @@ def longest(node: h5py.Dataset) -> int:
     with Path(node.file.filename).open("rb") as stream:
         stream.seek(at)
         held = stream.read(each * node.size)
-    return max((int.from_bytes(held[i : i + 4], "little") for i in range(0, len(held), each)),
-               default=0)  # fmt: skip
+    return max(
+        (int.from_bytes(held[i : i + 4], "little") for i in range(0, len(held), each)), default=0
+    )
 
 
 def _steps(content: mmap.mmap, start: int, length_bytes: int) -> Iterator[int]:
