@@ -90,7 +90,7 @@ class RunStore:
     def beside(self, spec: RunSpec, ending: str) -> Path:
         """Return the path of a file of the backend whose record `find` gives."""
         own, *others = self._records(spec)
-        record = next((path for path in (own, *others) if path.exists()), own)
+        record = next((path for path in (own, *others) if _read(path) is not None), own)
         return record.with_suffix(f".{ending}")
 
     def _records(self, spec: RunSpec) -> list[Path]:

@@ -147,7 +147,8 @@ def test_epie_can_be_measured_alone(tmp_path, measured, monkeypatch):
         out=tmp_path, object_name="stand-in", device_name="CPU", retrain=False, train=False
     )
     store = SimpleNamespace(environment=dict)
-    here = SimpleNamespace(session=session, profile=SimpleNamespace(name="smoke"), store=store)
+    profile = SimpleNamespace(name="smoke")
+    here = SimpleNamespace(session=session, profile=profile, store=store, grid={})
     assert fig8.measured(here, False) == {}
     assert set(fig8.measured(here, True)) == {0.30, 0.60}
     # kept
@@ -158,6 +159,7 @@ def test_epie_can_be_measured_alone(tmp_path, measured, monkeypatch):
     found = fig8.measured(here, False)
     assert {one["settings"]["device"] for one in found.values()} == {"CPU"}
     assert set(found) == {0.30, 0.60}
+    assert fig8.make(here, measure=False).extra["device"] == "CPU"
     assert {one["settings"]["device"] for one in fig8.measured(here, True).values()} == {"GPU"}
     # its own come first
     found = fig8.measured(here, False)

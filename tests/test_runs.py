@@ -372,6 +372,11 @@ def test_a_record_of_another_backend_counts_unless_ones_own_is_asked_for(
     monkeypatch.setattr(other, "_make", no_making)
     assert other.find(NETWORK) == other.current(NETWORK) == other.ensure(NETWORK) == record
     assert other.beside(NETWORK, "npz") == path.with_name(f"{name}.npz")
+    # a damaged record counts as missing: its files neither
+    other.path(NETWORK).write_text("{")
+    assert other.find(NETWORK) == record
+    assert other.beside(NETWORK, "npz") == path.with_name(f"{name}.npz")
+    other.path(NETWORK).unlink()
     own = RunStore(tmp_path, "CPU (test)", own_backend=True)
     assert own.find(NETWORK) is None
     assert own.current(NETWORK) is None
