@@ -6,13 +6,15 @@ each other. Wanted are the turns that maximise the energy of the stitched field;
 ``C[i, j] = sum w_i w_j conj(p_i) p_j / sum w`` over the overlap of patches i and j they
 maximise ``conj(z) . C z`` over numbers z of modulus 1 (angular synchronisation, Singer,
 DOI 10.1016/j.acha.2010.02.001). A spanning tree of the largest overlaps gives the start,
-the power method the rest.
+Newton's method the rest: what bends slowly over a wide scan hardly changes the energy, and
+the power method would leave it.
 """
 
 from __future__ import annotations
 
 import numpy as np
 import scipy.sparse
+import scipy.sparse.linalg
 from scipy.sparse import csgraph
 from scipy.spatial import cKDTree
 
@@ -22,6 +24,12 @@ from ppn_tf.field_sum import FieldSum
 
 #: Largest turn of a patch in the last round, below which nothing moves any more [rad].
 SETTLED_RAD = 1e-6
+
+#: Most rounds: about six are usual.
+ROUNDS = 50
+
+#: Furthest that a round turns a patch [rad].
+FURTHEST_RAD = 1.0
 
 #: Nearest patches that a patch is compared with: all, at the usual overlaps.
 NEIGHBOURS = 128
@@ -36,7 +44,7 @@ def stitch(
     field_shape: tuple[int, int],
     *,
     weights: np.ndarray,
-    rounds: int = 2000,
+    rounds: int = ROUNDS,
 ) -> tuple[stitching.StitchedField, np.ndarray]:
     """Turn patches to each other and return their weighted mean.
 
@@ -91,25 +99,25 @@ def turned_field(
     field : (rows, cols) complex64
         Of mean phase 0; NaN where no patch lies.
     islands : int
-        See `turns_rad`.
+        Groups of patches without an overlap between them: each has a constant of its own.
 
     Raises
     ------
     DataError
         As `turns_rad` and `ppn_tf.field_sum.FieldSum.add`.
     """
-    turns, islands = turns_rad(patches, corners_px, weights)
+    turns, island = turns_rad(patches, corners_px, weights)
     turned = patches * np.exp(1j * turns)[:, None, None]
     total = FieldSum(shape, weights, 3)
     total.add(np.stack([np.abs(patches), turned.real, turned.imag], axis=1), corners_px)
     amplitude, real, imaginary = total.fields()
     mean = np.nansum(real) + 1j * np.nansum(imaginary)
     phase_rad = np.angle((real + 1j * imaginary) * np.conj(mean))
-    return (amplitude * np.exp(1j * phase_rad)).astype(np.complex64), islands
+    return (amplitude * np.exp(1j * phase_rad)).astype(np.complex64), int(island.max()) + 1
 
 
 def turns_rad(
-    patches: np.ndarray, corners_px: np.ndarray, weights: np.ndarray, *, rounds: int = 2000
+    patches: np.ndarray, corners_px: np.ndarray, weights: np.ndarray, *, rounds: int = ROUNDS
 ) -> tuple[np.ndarray, int]:
     """Return by how much each patch is turned so that all agree best.
 
@@ -127,8 +135,9 @@ def turns_rad(
     -------
     turns_rad : (N,) float64
         To be added to the phase of each patch; a common constant is arbitrary.
-    islands : int
-        Groups of patches without an overlap between them: each has a constant of its own.
+    island : (N,) int
+        Number, from 0, of the group of patches that each belongs to. Without an overlap
+        between them, each group has a constant of its own.
 
     Raises
     ------
@@ -141,16 +150,101 @@ def turns_rad(
         raise OptionError(f"rounds must be at least 1, received {rounds}")
     patches, corners = _checked(patches, corners_px, weights)
     overlaps = _overlaps(_shared(patches, corners, weights), corners)
-    directions, islands = _tree(overlaps)
+    found, island = directions(overlaps, rounds)
+    return np.angle(found), island
+
+
+def directions(
+    overlaps: scipy.sparse.csr_matrix, rounds: int = ROUNDS
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the z of modulus 1 that maximise ``conj(z) . C z``, within each island.
+
+    Parameters
+    ----------
+    overlaps : (N, N) complex
+        Hermitian: `C`.
+    rounds : int
+        Most rounds of Newton's method.
+
+    Returns
+    -------
+    directions : (N,) complex128
+    island : (N,) int
+        See `turns_rad`.
+    """
+    found, island = _start(overlaps)
+    return _settled(overlaps, found, rounds), island
+
+
+def _start(overlaps: scipy.sparse.csr_matrix) -> tuple[np.ndarray, np.ndarray]:
+    """Return directions that agree over groups, groups of groups and so on, and islands.
+
+    Along a single tree of patches errors would add up to whole turns. Groups agree by all
+    their links at once.
+    """
+    count = overlaps.shape[0]
+    found, group = np.ones(count, np.complex128), np.arange(count)
+    while (near := _nearest(overlaps)) is not None:
+        _, joined = csgraph.connected_components(near, directed=False)
+        links = overlaps.tocoo()
+        within = joined[links.row] == joined[links.col]
+        inside = scipy.sparse.csr_matrix(
+            (links.data[within], (links.row[within], links.col[within])), overlaps.shape
+        )
+        turned = _settled(inside, _tree(inside), ROUNDS)
+        found, group = found * turned[group], joined[group]
+        members = scipy.sparse.csr_matrix((turned, (np.arange(len(joined)), joined)))
+        overlaps = (members.conj().T @ overlaps @ members).tocsr()
+    return found, group
+
+
+def _nearest(overlaps: scipy.sparse.csr_matrix) -> scipy.sparse.csr_matrix | None:
+    """Return the link of each to what it overlaps most with; None where nothing overlaps."""
+    links = overlaps.tocoo()
+    sizes = np.where(links.row == links.col, 0.0, np.abs(links.data))
+    order = np.argsort(sizes, kind="stable")
+    order = order[sizes[order] > 0]
+    if not len(order):
+        return None
+    best = np.full(overlaps.shape[0], -1)
+    best[links.row[order]] = links.col[order]
+    rows = np.flatnonzero(best >= 0)
+    return scipy.sparse.csr_matrix((np.ones(len(rows)), (rows, best[rows])), overlaps.shape)
+
+
+def _settled(overlaps: scipy.sparse.csr_matrix, found: np.ndarray, rounds: int) -> np.ndarray:
+    """Return directions of the largest energy near those given, by Newton's method."""
+    links = overlaps.tocoo()
+    rows, cols, values = (x[links.row != links.col] for x in (links.row, links.col, links.data))
     for _ in range(rounds):
-        pulled = overlaps @ directions
-        size = np.abs(pulled)
-        new = np.divide(pulled, size, out=directions.copy(), where=size > 0)
-        moved = np.abs(np.angle(new * np.conj(directions))).max()
-        directions = new
-        if moved < SETTLED_RAD:
+        # the energy's gradient is twice the imaginary part's sum, its curvature the real part's
+        agreed = np.conj(found[rows]) * values * found[cols]
+        step = _step(agreed, rows, cols, len(found))
+        new = found * np.exp(1j * step)
+        while _energy(overlaps, new) < _energy(overlaps, found) and np.abs(step).max() > 0:
+            step = np.where(np.abs(step) > SETTLED_RAD, step / 2, 0.0)
+            new = found * np.exp(1j * step)
+        found = new
+        if np.abs(step).max() < SETTLED_RAD:
             break
-    return np.angle(directions), islands
+    return found
+
+
+def _energy(overlaps: scipy.sparse.csr_matrix, found: np.ndarray) -> float:
+    return float(np.vdot(found, overlaps @ found).real)
+
+
+def _step(agreed: np.ndarray, rows: np.ndarray, cols: np.ndarray, count: int) -> np.ndarray:
+    """Return the turns of one round [rad]: a Laplacian's solution, none too large."""
+    # links that pull the other way would make the curvature indefinite
+    pull = scipy.sparse.csr_matrix((np.maximum(agreed.real, 0), (rows, cols)), (count, count))
+    total = np.asarray(pull.sum(axis=1)).ravel()
+    slope = np.bincount(rows, agreed.imag, count)
+    # one constant an island is free: what is next to nothing holds it
+    total = total + 1e-12 * total.max(initial=1e-300)
+    laplacian = scipy.sparse.diags(total) - pull
+    step, _ = scipy.sparse.linalg.cg(laplacian, slope, M=scipy.sparse.diags(1 / total))
+    return step * min(1.0, FURTHEST_RAD / max(np.abs(step).max(), FURTHEST_RAD))
 
 
 def _checked(
@@ -231,25 +325,22 @@ def _overlaps(patches: np.ndarray, corners: np.ndarray) -> scipy.sparse.csr_matr
     return scipy.sparse.csr_matrix((values, (rows, cols)), shape=(count, count))
 
 
-def _tree(overlaps: scipy.sparse.csr_matrix) -> tuple[np.ndarray, int]:
-    """Return directions that agree along the largest overlaps, and the number of islands.
-
-    A start far from the answer would leave domains of different phase.
-    """
+def _tree(overlaps: scipy.sparse.csr_matrix) -> np.ndarray:
+    """Return directions that agree along the largest overlaps."""
     count = overlaps.shape[0]
     links = overlaps.tocoo()
     used = (links.row < links.col) & (np.abs(links.data) > 0)
     costs = (1 / np.abs(links.data[used]), (links.row[used], links.col[used]))
     tree = csgraph.minimum_spanning_tree(scipy.sparse.csr_matrix(costs, shape=(count, count)))
-    islands, which = csgraph.connected_components(tree, directed=False)
+    _, group = csgraph.connected_components(tree, directed=False)
     before = np.arange(count)
-    for root in np.unique(which, return_index=True)[1]:
+    for root in np.unique(group, return_index=True)[1]:
         order, parents = csgraph.breadth_first_order(tree, root, directed=False)
         before[order[1:]] = parents[order[1:]]
     values = np.asarray(overlaps[np.arange(count), before]).ravel()
     sizes = np.abs(values)
-    directions = np.divide(values, sizes, out=np.ones_like(values), where=sizes > 0)
+    found = np.divide(values, sizes, out=np.ones_like(values), where=sizes > 0)
     # every round doubles how far towards the root a patch looks
     while not np.array_equal(before, before[before]):
-        directions, before = directions * directions[before], before[before]
-    return directions, islands
+        found, before = found * found[before], before[before]
+    return found
