@@ -25,17 +25,17 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from ppn_tf import cluster, devices, field_parts, stitching
+from ppn_tf import cluster, devices, field_parts, pieces, stitching
 from ppn_tf.data.formats import hdf5
+from ppn_tf.detector import Fit, check_side
 from ppn_tf.errors import ClusterError, DataError, OptionError, RecordError
-from ppn_tf.field_sum import FieldSum
 from ppn_tf.files import write_json
 
 #: Patterns of a chunk: 32 MiB of float32 at 32 x 32 px.
 CHUNK = 8192
 
 #: What a chunk takes its time for: loading the network (once a process), reading patterns,
-#: the network (compiled at its first batch), adding patches up, writing the part.
+#: the network (compiled at its first batch), turning and adding patches up, writing the part.
 STAGES = ("load", "read", "network", "add", "write")
 
 
@@ -49,9 +49,12 @@ class LongScan:
     key : str
         Data set (N, H, W) of counts, zero frequency at the pixel ``(H // 2, W // 2)``.
     corners_px : (N, 2) float
-        Row and column of each window's top-left corner on the field.
+        Row and column of the top-left corner of each patch on the field, after the fit of
+        `Settings`.
     shape : (int, int)
         Rows and columns of the field [px].
+    mask : (H, W) bool, optional
+        True where the detector is valid.
 
     Raises
     ------
@@ -63,6 +66,7 @@ class LongScan:
     key: str
     corners_px: np.ndarray
     shape: tuple[int, int]
+    mask: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         with hdf5.opened(Path(self.path)) as file:
@@ -72,6 +76,11 @@ class LongScan:
             raise DataError(
                 f"{self.path}: expected the key {self.key!r} with patterns (N, H, W) and positions "
                 f"(N, 2), received {shape} and {np.shape(self.corners_px)}"
+            )
+        if self.mask is not None and self.mask.shape != shape[1:]:
+            raise DataError(
+                f"{self.path}: expected a mask of the detector, {shape[1:]}, received "
+                f"{self.mask.shape}"
             )
 
     @property
@@ -94,12 +103,15 @@ class Settings:
         Patterns per step of the network.
     weights : {"distance", "uniform"}
         See `ppn_tf.stitching.weights`.
+    fit : Fit
+        Crop, bin and scale of the patterns, which masked pixels take part in.
     """
 
     model: str
     chunk: int = CHUNK
     batch_size: int = 32
     weights: str = "distance"
+    fit: Fit = Fit()
 
     def __post_init__(self) -> None:
         for name in ("chunk", "batch_size"):
@@ -141,8 +153,9 @@ def reconstruct(
     Returns
     -------
     dict
-        ``patterns``, ``parts``, ``parts_found`` (left by an earlier call), ``seconds``,
-        ``stitch_seconds``, and ``log``: what `make_part` returned of every part made now.
+        ``patterns``, ``parts``, ``parts_found`` (left by an earlier call), ``islands`` (groups
+        of patches whose phases are unknown to each other), ``seconds``, ``stitch_seconds``,
+        and ``log``: what `make_part` returned of every part made now.
 
     Raises
     ------
@@ -161,12 +174,13 @@ def reconstruct(
     else:
         log = _distribute(waiting, scheduler, gpu, label)
     made = time.perf_counter()
-    field_parts.stitch([Path(job["part"]) for job in jobs], scan.shape, output, label)
+    islands = field_parts.stitch([Path(job["part"]) for job in jobs], scan.shape, output, label)
     shutil.rmtree(folder)
     return {
         "patterns": scan.count,
         "parts": len(jobs),
         "parts_found": len(jobs) - len(waiting),
+        "islands": islands,
         "seconds": time.perf_counter() - started,
         "stitch_seconds": time.perf_counter() - made,
         "log": log,
@@ -194,22 +208,21 @@ def make_part(job: dict[str, Any]) -> dict[str, Any]:
         from ppn_tf import inference, reconstruction
 
         model = _model(job["model"], job["model_sha256"])
-    if reconstruction.needs_turns(model):
-        raise OptionError(
-            f"{job['model']}: its phases count from a zero of each patch, and chunks are not "
-            "turned to each other: reconstruct without --chunk and --scheduler, or train with "
-            "--phase-zero object"
-        )
+    window = model.input_shape[1:3]
     with _timed(stage_s, "read"), hdf5.opened(Path(job["path"])) as file:
-        patterns = hdf5.dataset(file, job["key"])[job["start"] : job["stop"]]
-    corners, origin, shape = job["corners_px"], job["origin"], job["shape"]
+        counts = hdf5.dataset(file, job["key"])
+        check_side(job["fit"].window_px(counts.shape[1:]), window)
+        patterns = job["fit"].patterns(counts[job["start"] : job["stop"]], job["mask"])
     with _timed(stage_s, "network"):
         found = inference.infer(model, patterns, batch_size=job["batch_size"])
     with _timed(stage_s, "add"):
-        total = FieldSum(shape, stitching.weights(model.input_shape[1:3], job["weights"]), 2)
-        total.add(np.stack([found.amplitude, found.phase], axis=1), corners - origin)
+        where = job["corners_px"], stitching.weights(window, job["weights"]), job["shape"]
+        if reconstruction.needs_turns(model):
+            parts = pieces.turned(found.amplitude, found.phase, *where)
+        else:
+            parts = [pieces.Piece.of(np.stack([found.amplitude, found.phase], axis=1), *where)]
     with _timed(stage_s, "write"):
-        field_parts.write(Path(job["part"]), total, origin)
+        field_parts.write(Path(job["part"]), parts)
     return {
         "patterns": len(patterns),
         "process": f"{platform.node()}:{os.getpid()}",
@@ -296,22 +309,17 @@ def _distribute(
 
 
 def _jobs(scan: LongScan, settings: Settings, folder: Path) -> Iterator[dict[str, Any]]:
-    with hdf5.opened(Path(scan.path)) as file:
-        window = np.array(hdf5.dataset(file, scan.key).shape[1:])
     for start in range(0, scan.count, settings.chunk):
         stop = min(start + settings.chunk, scan.count)
-        corners = np.asarray(scan.corners_px[start:stop], dtype=np.float64)
-        # what the part covers; the sums refuse windows that leave the field
-        low = np.maximum(np.floor(corners.min(axis=0)), 0).astype(int)
-        high = np.minimum(np.ceil(corners.max(axis=0)) + window, scan.shape).astype(int)
         yield {
             "path": str(Path(scan.path).resolve()),
             "key": scan.key,
             "start": start,
             "stop": stop,
-            "corners_px": corners,
-            "origin": low,
-            "shape": tuple((high - low).tolist()),
+            "corners_px": np.asarray(scan.corners_px[start:stop], dtype=np.float64),
+            "shape": scan.shape,
+            "mask": scan.mask,
+            "fit": settings.fit,
             "part": str((folder / f"part-{start:09d}.npz").resolve()),
             "model": _source(settings.model),
             "model_sha256": _sha256_of(settings.model),
@@ -336,19 +344,22 @@ def _sha256(path: Path) -> str:
 
 
 def _identity(scan: LongScan, settings: Settings) -> dict[str, Any]:
-    """Return what decides the parts, as plain values."""
+    """Return what decides the parts, as a JSON file gives it back."""
     file = Path(scan.path).stat()
     positions = np.ascontiguousarray(scan.corners_px, dtype=np.float64)
-    return {
+    mask = b"" if scan.mask is None else np.packbits(scan.mask).tobytes()
+    identity = {
         "path": str(Path(scan.path).resolve()),
         "bytes": file.st_size,
         "changed_ns": file.st_mtime_ns,
         "key": scan.key,
         "positions_sha256": hashlib.sha256(positions.tobytes()).hexdigest(),
+        "mask_sha256": hashlib.sha256(mask).hexdigest(),
         "shape": list(scan.shape),
         "model_sha256": _sha256_of(settings.model),
         **dataclasses.asdict(settings),
     }
+    return json.loads(json.dumps(identity))
 
 
 def _same_job(folder: Path, identity: dict[str, Any]) -> None:

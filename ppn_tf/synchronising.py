@@ -118,7 +118,7 @@ def turned_field(
 
 def turns_rad(
     patches: np.ndarray, corners_px: np.ndarray, weights: np.ndarray, *, rounds: int = ROUNDS
-) -> tuple[np.ndarray, int]:
+) -> tuple[np.ndarray, np.ndarray]:
     """Return by how much each patch is turned so that all agree best.
 
     Parameters

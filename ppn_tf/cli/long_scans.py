@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ppn_tf.cli import common, scans
 from ppn_tf.cli.answer import Answer
 from ppn_tf.errors import OptionError
 
+if TYPE_CHECKING:
+    from ppn_tf.data.formats.located import Located
+    from ppn_tf.detector import Fit
+    from ppn_tf.long_scan import LongScan
+
 #: Options of the command that would need the whole scan, with their defaults.
 _WHOLE_SCAN = {
     "picture": None,
-    "crop": None,
-    "bin": 1,
-    "span": None,
     "counts": "raw",
     "probe": None,
 }
@@ -30,7 +32,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         type=int,
         metavar="N",
         help="read and stitch N patterns at a time, from a ptychodus pair; interrupted, the "
-        "same command goes on. OUT.h5 holds /object and /coverage",
+        "same command goes on. OUT.h5 holds /object, at the pixels that the network sees, and "
+        "/coverage",
     )
     group.add_argument(
         "--scheduler",
@@ -53,9 +56,8 @@ def run(arguments: argparse.Namespace) -> Answer:
         For options that need the whole scan, files that cannot be used, or a cluster
         that is not there.
     """
-    import numpy as np
-
     from ppn_tf import devices, long_scan
+    from ppn_tf.cli import reconstruct
     from ppn_tf.data.formats import Geometry, located, memory, ptychodus
 
     output = common.check_output(arguments, (".h5", ".hdf5"))
@@ -70,10 +72,10 @@ def run(arguments: argparse.Namespace) -> Answer:
         long_scan.CHUNK if arguments.chunk is None else arguments.chunk,
         arguments.batch_size,
         arguments.weights,
+        reconstruct.crop_and_bin(arguments),
     )
     found = located.locate(Path(arguments.scan), Geometry(**given), memory.Budget(limit), **pair)
-    shape = np.ceil(found.corners_px.max(axis=0) + found.window_px - 1e-6).astype(int).tolist()
-    scan = long_scan.LongScan(found.path, found.key, found.corners_px, (shape[0], shape[1]))
+    scan, object_pixel_m = _fitted(found, settings.fit)
     device = "the cluster's" if arguments.scheduler else devices.select_device(arguments.gpu)
     done = long_scan.reconstruct(
         scan,
@@ -83,15 +85,31 @@ def run(arguments: argparse.Namespace) -> Answer:
         gpu=arguments.gpu != "cpu",
         label="reconstruct",
     )
+    remarks = reconstruct.handled_otherwise(Path(f"{arguments.model}.json"), arguments)
     values = {
         **{name: done[name] for name in ("patterns", "parts", "parts_found", "seconds")},
         "patterns_per_second": done["patterns"] / done["seconds"],
-        "object_shape": shape,
-        "object_pixel_m": list(found.object_pixel_m),
+        "object_shape": list(scan.shape),
+        "object_pixel_m": object_pixel_m,
+        "remarks": remarks + reconstruct.unconnected(done["islands"]),
         "device": device,
         "files": [str(output)],
     }
     return Answer(_text(values), values)
+
+
+def _fitted(found: Located, fit: Fit) -> tuple[LongScan, list[float]]:
+    """Return the scan on the grid that crop, bin and span leave, and the pixels of that grid."""
+    import numpy as np
+
+    from ppn_tf.long_scan import LongScan
+
+    corners = fit.corners_px(found.corners_px, found.window_px)
+    corners = corners - corners.min(axis=0)
+    ends = corners.max(axis=0) + fit.window_px(found.window_px)
+    rows, cols = np.ceil(ends - 1e-6).astype(int).tolist()
+    scan = LongScan(found.path, found.key, corners, (rows, cols), found.mask)
+    return scan, (np.array(found.object_pixel_m) * fit.pixel_growth(found.window_px)).tolist()
 
 
 def _fields(kind: Any) -> Any:
@@ -121,6 +139,7 @@ def _text(values: dict[str, Any]) -> str:
             + (f", {found} of them found" if found else "")
             + f", {values['seconds']:.1f} s ({values['patterns_per_second']:.0f} a second): object "
             f"of {rows} x {cols} px",
+            *(f"note: {remark}" for remark in values["remarks"]),
             f"written: {values['files'][0]}",
         ]
     )

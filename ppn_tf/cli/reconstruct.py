@@ -128,11 +128,7 @@ def run(arguments: argparse.Namespace) -> Answer:
     remarks += handled_otherwise(Path(str(arguments.model) + ".json"), arguments)
     started = time.perf_counter()
     result, found, islands = _reconstruct(arguments, scan, model, fit)
-    if islands > 1:
-        remarks.append(
-            f"the scan falls into {islands} parts that do not overlap: how their phases are to "
-            "each other is not known"
-        )
+    remarks += unconnected(islands)
     seconds = time.perf_counter() - started
     write(output, result)
     files = [str(output)]
@@ -263,6 +259,16 @@ def handled_otherwise(record: Path, arguments: argparse.Namespace) -> list[str]:
         "scan's detector differs as much"
         for name, (then, now) in pairs.items()
         if then != now
+    ]
+
+
+def unconnected(islands: int) -> list[str]:
+    """Say into how many parts without an overlap a scan falls."""
+    if islands == 1:
+        return []
+    return [
+        f"the scan falls into {islands} parts that do not overlap: how their phases are to each "
+        "other is not known"
     ]
 
 

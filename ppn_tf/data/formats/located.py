@@ -25,6 +25,8 @@ class Located:
         Row and column of each window's corner; the smallest of each axis is 0.
     window_px : (int, int)
     object_pixel_m : (float, float)
+    mask : (H, W) bool or None
+        True where the detector is valid.
     """
 
     path: Path
@@ -32,6 +34,7 @@ class Located:
     corners_px: np.ndarray
     window_px: tuple[int, int]
     object_pixel_m: tuple[float, float]
+    mask: np.ndarray | None
 
 
 def locate(
@@ -52,8 +55,7 @@ def locate(
     Raises
     ------
     DataError
-        As `read` does; and for frames that are not in the order of the positions, or a
-        mask, which would have to be applied.
+        As `read` does; and for frames that are not in the order of the positions.
     OptionError
         If a file of the pair is missing, or a pixel size is.
     """
@@ -62,11 +64,11 @@ def locate(
         source = hdf5.first(file, ptychodus.PATTERNS, "patterns")
         key, shape = source.name, source.shape
         valid = hdf5.dataset(file, ptychodus.MASK)
-        masked = valid is not None and not hdf5.array(valid, budget).all()
-    if len(shape) != 3 or masked:
+        mask = None if valid is None else hdf5.array(valid, budget).astype(bool)
+    if len(shape) != 3 or (mask is not None and mask.shape != shape[1:]):
         raise DataError(
-            f"{pattern_path}: expected patterns (N, H, W) without masked pixels, received "
-            f"{shape}{' with a mask' if masked else ''}: repair them, or read the scan whole"
+            f"{pattern_path}: expected patterns (N, H, W) and a mask (H, W) if any, received "
+            f"{shape} and {None if mask is None else mask.shape}"
         )
     # a stand-in that has the shape and no memory
     counts = np.broadcast_to(np.float32(0), shape)
@@ -77,4 +79,4 @@ def locate(
             "them in the order of the positions, or read the scan whole"
         )
     corners, pixel = found["positions_px"], found["object_pixel_m"]
-    return Located(pattern_path, key, corners - corners.min(axis=0), shape[1:], pixel)
+    return Located(pattern_path, key, corners - corners.min(axis=0), shape[1:], pixel, mask)
