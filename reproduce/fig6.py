@@ -94,24 +94,16 @@ def make(here: Context) -> Output:
 
 
 def reconstructions(here: Context) -> dict[tuple[str, str], dict[str, Any]]:
-    """Return ePIE's result by sample and method; made here unless nothing is to be made."""
+    """Return ePIE's result by sample and method; it trains nothing and takes seconds."""
     from reproduce import evaluate
     from reproduce.parts import curved
 
-    found = {}
-    for name in evaluate.CURVED:
-        for method in EPIE:
-            one = curved.find(
-                name,
-                method,
-                here.session.object_name,
-                curved.ITERATIONS[here.profile.name],
-                here.session.out / "epie",
-                run=here.session.train,
-            )
-            if one is not None:
-                found[name, method] = one
-    return found
+    iterations, folder = curved.ITERATIONS[here.profile.name], here.session.out / "epie"
+    return {
+        (name, method): curved.find(name, method, here.session.object_name, iterations, folder)
+        for name in evaluate.CURVED
+        for method in EPIE
+    }
 
 
 def epie_scores(

@@ -37,7 +37,7 @@ class FakeStore:
 
 def context(exhibit, tmp_path, profile, seeds, found):
     session = SimpleNamespace(
-        profile=profile, object_name="stand-in", out=tmp_path, train=True, added=()
+        profile=profile, object_name="stand-in", out=tmp_path, train=False, added=()
     )
     profile = experiments.PROFILES[profile]
     grid = exhibit.grid(profile, "stand-in", seeds)
@@ -153,8 +153,8 @@ def chart(tmp_path, monkeypatch):
         np.savez(here.store.path(spec, "npz"), **(arrays if spec.seed == 0 else {}))
     calls = []
 
-    def find(name, method, object_name, iterations, folder, run):
-        calls.append((name, method, iterations, run))
+    def find(name, method, object_name, iterations, folder):
+        calls.append((name, method, iterations))
         field = data.load_object(name).complex
         return {"field": field, "errors": np.array([0.3, 0.1]), "seconds": 2.0, "settings": {}}
 
@@ -167,7 +167,7 @@ def chart(tmp_path, monkeypatch):
 def test_fig6_compares_with_epie_and_between_networks(chart):
     here, calls = chart
     made = fig6.make(here)
-    assert calls == [("siemens-star", method, 200, True) for method in ("epie", "epie-75")]
+    assert calls == [("siemens-star", method, 200) for method in ("epie", "epie-75")]
     assert made.figures == ("fig6.png", "fig6.pdf")
     # ePIE (16 dB) is above PPN (15), PtychoNN (13) and DPI (14.5), below PtyNet (17)
     for text in fig6.EPIE.values():
@@ -247,7 +247,6 @@ def test_epie_on_a_curved_sample_is_cached_and_scored(tmp_path, monkeypatch):
 
     monkeypatch.setattr(epie, "reconstruct", plain)
     arguments = ("spiral", "epie-75", "stand-in", 30, tmp_path)
-    assert curved.find(*arguments, run=False) is None
     made = curved.find(*arguments)
     assert made["errors"][-1] < 0.5 * made["errors"][0]
     monkeypatch.setattr(epie, "reconstruct", None)

@@ -284,10 +284,10 @@ def test_body_and_figure(facts, tmp_path):
 
     cells = report.cells(facts, "paper", "CPU", "sound")
     body = report.body(facts, cells, "paper")
-    row = "| speedup_overlap_30: 852 ratio | 20 | ePIE, Python loop / ppn; cannot be checked: "
+    row = "| speedup_overlap_30 | 852 | 20 | ePIE, Python loop / ppn; cannot be checked: "
     assert row in body
     assert "its cost per iteration counts for the rest (30 %: 100," in body
-    assert "ppn: timed with weights of untrained" in body
+    assert "ppn: timed untrained." in body
     here = SimpleNamespace(
         session=SimpleNamespace(object_name="stand-in", out=tmp_path),
         profile=SimpleNamespace(name="paper"),

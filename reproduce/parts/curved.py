@@ -43,9 +43,7 @@ def _probe(object_name: str) -> np.ndarray:
     return data.load_probe("stand-in" if object_name == "stand-in" else "ltem")
 
 
-def find(
-    name: str, method: str, object_name: str, iterations: int, folder: Path, *, run: bool = True
-) -> dict[str, Any] | None:
+def find(name: str, method: str, object_name: str, iterations: int, folder: Path) -> dict[str, Any]:
     """Return ePIE's reconstruction of a sample, from the cache where it is there.
 
     Known probe, unknown object, started from ones; global phase and scale are fitted to
@@ -62,12 +60,10 @@ def find(
     iterations : int
     folder : Path
         Cache: ``<hash>.npz`` and ``<hash>.json``.
-    run : bool
-        False returns None where nothing is cached.
 
     Returns
     -------
-    dict or None
+    dict
         ``field`` (rows, cols) complex, ``errors`` (iterations,), ``seconds``,
         ``settings``.
 
@@ -88,8 +84,6 @@ def find(
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
     path = Path(folder) / f"{digest}.npz"
     if not path.exists():
-        if not run:
-            return None
         _reconstruct(path, name, method, object_name, iterations)
         write_json(path.with_suffix(".json"), settings)
     try:

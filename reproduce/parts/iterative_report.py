@@ -243,14 +243,15 @@ def body(found: Facts, every: Sequence[Cell], profile: str) -> str:
     if not found.ppn:
         held = "the runs of this profile hold none" if profile != "paper" else "none is there yet"
         lines += [f"PPN's SSIM by overlap comes from records of Table I: {held}.", ""]
-    lines += ["| published | ours | |", "| --- | --- | --- |"]
+    lines += ["| number | published | ours | of, verdict |", "| --- | ---: | ---: | --- |"]
     for cell in every:
         who = ", ".join(part for part in (cell.method, cell.block) if part)
         text = f" {cell.verdict['text']}" if cell.verdict else ""
         value = "-" if cell.ours is None else f"{cell.ours:.4g}"
         value += "" if cell.ours_sd is None else f" ± {cell.ours_sd:.2g}"
+        unit = "" if cell.unit in ("1", "ratio") else f" {cell.unit}"
         lines.append(
-            f"| {cell.id.removeprefix('claims.')}: {cell.published:g} {cell.unit} | {value} | "
+            f"| {cell.id.removeprefix('claims.')} | {cell.published:g}{unit} | {value} | "
             f"{who}{';' if text else ''}{text} |"
         )
     return "\n".join([*lines, "", *notes(found)])
@@ -292,5 +293,8 @@ def notes(found: Facts) -> list[str]:
             f"counts for the rest ({listed})."
         )
     used = first["cost"]["networks"]
-    lines += [f"- {model}: timed with weights of {e['weights']}." for model, e in used.items()]
+    for model, entry in used.items():
+        weights = entry["weights"]
+        how = weights if weights == "untrained" else f"with weights of {weights}"
+        lines.append(f"- {model}: timed {how}.")
     return lines
