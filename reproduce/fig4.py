@@ -197,6 +197,8 @@ def shade(ax: Axes, end: float) -> None:
             color="0.35",
         )
     ax.set_xlim(0, end)
+    # room for the names above the curves
+    ax.margins(y=0.1)
 
 
 def profiles(ax: Axes, records: Mapping[str, Any], channel: str, kind: str) -> None:

@@ -348,6 +348,13 @@ def test_markdown_tables_keep_escaped_bars_and_align_numbers():
     assert '<td>x | y</td><td class="number">1</td>' in made
 
 
+def test_a_column_of_text_that_begins_with_a_digit_is_text():
+    rows = ["| 1.0 ± 0.1 S* | 1 | 100 (a / b - 1), a = mean over the seeds |", "| - | px | |"]
+    made = markdown.to_html("\n".join(["| a | unit | how |", "|---|---|---|", *rows]), "Table")
+    assert '<td class="number">1.0 ± 0.1 S*</td><td>1</td><td>100 (a' in made
+    assert '<td class="number">-</td><td>px</td>' in made
+
+
 def test_report_needs_no_backend(folder):
     code = (
         "import sys\n"

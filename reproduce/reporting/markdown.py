@@ -12,6 +12,8 @@ from collections.abc import Iterator, Sequence
 _RULE = re.compile(r"^\|?\s*:?-{3,}:?\s*(\|\s*:?-{3,}:?\s*)*\|?$")
 _BULLET = re.compile(r"^(\s*)([-*]|\d+\.)\s+(.*)$")
 _HEADING = re.compile(r"^(#{1,6})\s+(.*)$")
+#: Characters of the longest number, with its spread, unit and verdict; more is text.
+_LONGEST = 34
 _PICTURE = re.compile(r"^!\[[^\]]*\]\([^)]*\)$")
 
 
@@ -76,12 +78,16 @@ def inline(text: str) -> str:
 def table(lines: Sequence[str], caption: str) -> str:
     """Return a Markdown table as a sortable HTML table in a container that scrolls."""
     rows = [cells(line) for line in lines]
-    right = [mark.strip().endswith(":") for mark in rows[1]]
+    right = [
+        mark.strip().endswith(":")
+        or _numbers([row[column] for row in rows[2:] if column < len(row)])
+        for column, mark in enumerate(rows[1])
+    ]
 
     def row(values: Sequence[str], tag: str) -> str:
         made = []
         for position, value in enumerate(values):
-            number = position < len(right) and (right[position] or _numeric(value))
+            number = position < len(right) and right[position]
             kind = ' class="number"' if number else ""
             scope = ' scope="col"' if tag == "th" else ""
             made.append(f"<{tag}{scope}{kind}>{inline(value)}</{tag}>")
@@ -120,8 +126,11 @@ def cells(line: str) -> list[str]:
     return [part.replace("\\|", "|").strip() for part in inner]
 
 
-def _numeric(value: str) -> bool:
-    return bool(re.match(r"^[-+−]?\d", value.strip()))
+def _numbers(values: Sequence[str]) -> bool:
+    """Tell whether a column holds numbers, by more than half of what is in it."""
+    filled = [value for value in values if value.strip(" -")]
+    found = [value for value in filled if re.match(r"[-+−]?\d", value) and len(value) <= _LONGEST]
+    return 2 * len(found) > len(filled)
 
 
 def _is_table(lines: Sequence[str], index: int) -> bool:
