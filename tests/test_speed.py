@@ -9,6 +9,7 @@ from ppn_tf.errors import OptionError
 from ppn_tf.layers import blockwise
 from reproduce import speed
 from reproduce.parts import speed_report, speed_rows, timing
+from reproduce.reporting import documents
 
 
 def row(name, **numbers):
@@ -64,6 +65,9 @@ def test_outputs(tmp_path):
     ]
     text = speed_report.write([*ROWS, *gpu], tmp_path)
     written = json.loads((tmp_path / "speed.json").read_text())
+    (shown,) = documents.read_documents(tmp_path)
+    assert (shown.exhibit, shown.body, shown.cost) == ("speed", text, {"devices": ["CPU", "GPU"]})
+    assert shown.claim.startswith("None of the paper's.") and shown.figures[0] == "speed.png"
     # what the plan of trainings reads
     assert [(m["model"], m["device"], m["train_step_s"]) for m in written["models"]] == [
         ("ppn", "CPU", 1.0),
@@ -85,7 +89,6 @@ def test_outputs(tmp_path):
         "GPU": {},
     }
     assert [line for line in text.splitlines() if line.startswith("#")] == [
-        "# Speed",
         "## CPU",
         "## GPU",
     ]

@@ -68,15 +68,22 @@ def write(rows: Sequence[Row], out: Path, lacking: str = "") -> str:
         and row.get("policy", "float32") == "float32"
         and row["side_px"] == 32
     ]
-    write_json(out / "speed.json", {"rows": list(rows), "ratios": ratios, "models": models})
     compared = {device: found for device, found in ratios.items() if found}
     figures = draw(devices, compared, out) if compared else ()
-    text = "\n\n".join(
-        ["# Speed", *(body(device, there, lacking) for device, there in devices.items())]
-        if devices
-        else ["# Speed", *_beside_ptychi({}, lacking)]
-    )
-    lines = [text, "", *(f"![{name}]({name})" for name in figures if name.endswith(".png"))]
+    sections = [body(device, there, lacking) for device, there in devices.items()]
+    text = "\n\n".join(sections or _beside_ptychi({}, lacking))
+    document = {
+        "exhibit": "speed",
+        "title": "Speed",
+        "about": "networks, attention, ePIE, data and start-up",
+        "body": text,
+        "figures": list(figures),
+        "cost": {"devices": list(devices)},
+    }
+    measured = {"rows": list(rows), "ratios": ratios, "models": models}
+    write_json(out / "speed.json", document | measured)
+    lines = [f"# Speed\n\n{text}", ""]
+    lines += [f"![{name}]({name})" for name in figures if name.endswith(".png")]
     write_text(out / "speed.md", "\n".join(lines) + "\n")
     return text
 
