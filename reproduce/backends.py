@@ -7,8 +7,10 @@ Command    python reproduce/backends.py                     (on the active backe
            Both with --profile quick --seeds 5 --out results/backends: minutes, not hours
 Written    results/backends.{json,md}; runs in results/runs
 
-PtyNet of Table I, noise-free, the sound block. One seed fixes split and batch order on
-both backends, but not the initial weights: so the runs are two groups, not pairs.
+PtyNet of Table I, noise-free, the sound block; and each other network of that half that
+happens to have two runs of either backend, which this command does not train. One seed
+fixes split and batch order on both backends, but not the initial weights: so the runs are
+two groups, not pairs.
 """
 
 from __future__ import annotations
@@ -27,8 +29,11 @@ from reproduce.options import run_script
 
 if TYPE_CHECKING:
     from reproduce.experiments import Block
+    from reproduce.specification import RunSpec
 
 MODEL = "ptynet"
+#: Compared where records of both backends are there, not trained for it.
+OTHERS = ("ppn", "ppn-released", "ptychonn", "dpi")
 BLOCK = "sound"
 BACKENDS = ("tensorflow", "jax")
 SEEDS = 3
@@ -55,20 +60,41 @@ def make(here: Context) -> Output:
     from reproduce import experiments
 
     block = experiments.block(BLOCK)
-    found = records(here)
+    found = records(here, here.grid[BLOCK, "clean"])
     rows = [] if min(map(len, found.values())) < 2 else compare(found, block)
-    counts = ", ".join(f"{backend} {len(runs)}" for backend, runs in found.items())
-    lines = [
-        f"{MODEL}, noise-free, {block.name} block; finished runs: {counts}.",
-        "",
-        *(
-            _table(rows)
-            if rows
-            else ["Two runs of each backend are the least: nothing to say yet."]
-        ),
-    ]
+    nothing = ["Two runs of each backend are the least: nothing to say yet."]
+    lines = [_headline(MODEL, found), "", *(_table(rows) if rows else nothing)]
+    others = {} if here.profile.name != "paper" else _others(here, block)
+    for model, (own, compared) in others.items():
+        lines += ["", _headline(model, own), "", *_table(compared)]
     lines += _reduced(here)
-    return Output("\n".join(lines), extra={"metrics": rows, "runs": _hashes(found)})
+    extra = {"metrics": rows, "runs": _hashes(found)}
+    extra["others"] = {
+        model: {"metrics": compared, "runs": _hashes(own)}
+        for model, (own, compared) in others.items()
+    }
+    return Output("\n".join(lines), extra=extra)
+
+
+def _headline(model: str, found: Mapping[str, Sequence[Any]]) -> str:
+    counts = ", ".join(f"{backend} {len(runs)}" for backend, runs in found.items())
+    return f"{model}, noise-free, {BLOCK} block; finished runs: {counts}."
+
+
+def _others(
+    here: Context, block: Block
+) -> dict[str, tuple[dict[str, list[dict[str, Any]]], list[dict[str, Any]]]]:
+    """Return records and comparison of each other network with two runs of either backend."""
+    from reproduce import experiments
+
+    runs = experiments.table1(here.profile, here.session.object_name)[BLOCK, "clean"]
+    compared = {}
+    for model in OTHERS:
+        specs = [spec for spec in runs if spec.model == model]
+        found = records(here, specs)
+        if min(map(len, found.values())) > 1:
+            compared[model] = found, compare(found, block)
+    return compared
 
 
 def _reduced(here: Context) -> list[str]:
@@ -89,14 +115,12 @@ def _reduced(here: Context) -> list[str]:
     ]
 
 
-def records(here: Context) -> dict[str, list[dict[str, Any]]]:
+def records(here: Context, specs: Sequence[RunSpec]) -> dict[str, list[dict[str, Any]]]:
     """Return the finished runs of each backend, whichever is active."""
     from reproduce.runs import read_record
 
     paths = {
-        backend: [
-            here.store.folder / spec.hash / f"{backend}.json" for spec in here.grid[BLOCK, "clean"]
-        ]
+        backend: [here.store.folder / spec.hash / f"{backend}.json" for spec in specs]
         for backend in BACKENDS
     }
     return {

@@ -6,7 +6,7 @@ import types
 
 import pytest
 
-from reproduce import backends, experiments, tables
+from reproduce import backends, experiments, runs, tables
 
 BLOCK = experiments.block("sound")
 
@@ -48,6 +48,29 @@ def test_both_backends_train_the_same_runs_of_table_1():
     known = {s.hash for runs in experiments.table1(profile, "ltem").values() for s in runs}
     assert len(specs) == backends.SEEDS
     assert all(dataclasses.replace(spec).hash in known for spec in specs)
+
+
+def test_networks_with_runs_of_both_backends_are_compared_too(tmp_path, monkeypatch):
+    """PPN has two of each, DPI two of one and none of the other, PtyNet none."""
+    monkeypatch.setattr(runs, "read_record", lambda path: json.loads(path.read_text()))
+    profile = experiments.PROFILES["paper"]
+    here = types.SimpleNamespace(
+        session=types.SimpleNamespace(out=tmp_path, object_name="ltem"),
+        profile=profile,
+        store=types.SimpleNamespace(folder=tmp_path / "runs"),
+        grid=backends.grid(profile, "ltem", None),
+    )
+    for spec in experiments.table1(profile, "ltem")["sound", "clean"]:
+        kept = {"ppn": ("tensorflow", "jax"), "dpi": ("jax",)}.get(spec.model, ())
+        for backend in kept if spec.seed < 2 else ():
+            path = here.store.folder / spec.hash / f"{backend}.json"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(record(10.0 + spec.seed)))
+    made = backends.make(here)
+    assert "ptynet, noise-free, sound block; finished runs: tensorflow 0, jax 0." in made.body
+    assert "ppn, noise-free, sound block; finished runs: tensorflow 2, jax 2." in made.body
+    assert "dpi" not in made.body and list(made.extra["others"]) == ["ppn"]
+    assert len(made.extra["others"]["ppn"]["runs"]["jax"]) == 2
 
 
 def test_the_paper_profile_shows_short_trainings_too(tmp_path):
