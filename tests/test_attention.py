@@ -253,7 +253,7 @@ def test_with_and_without_the_maximum(size):
 @pytest.mark.parametrize("slices", [1, 3, 7])
 @pytest.mark.parametrize("known", [True, False], ids=["static", "dynamic"])
 def test_slices_are_dealt_to_programs(monkeypatch, slices, known):
-    """Three programs of as many slices as there are, of one each, of 2, 2 and 3."""
+    """Three programs: of no more than there are slices, of one each, of 2, 2 and 3."""
     import tensorflow as tf
 
     monkeypatch.setattr(blockwise, "programs", lambda: 3)

@@ -65,7 +65,7 @@ def block_attention(
     -------
     (G, N, d_v) tensor
     """
-    number, factors = programs(), modulation or ()
+    number, factors = min(programs(), query.shape[0] or MAX_PROGRAMS), modulation or ()
     if number == 1:
         return _program(query, key, value, factors, elements)
     import tensorflow as tf
