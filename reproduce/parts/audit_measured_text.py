@@ -174,7 +174,7 @@ def poca(record: Record, full: Mapping[str, Mapping[str, float]] | None = None) 
     seeds = min(one["n"] for one in found)
     settings = record["settings"]
     text = (
-        f"{told} {answer(found)} This is a pilot in the sound block: {settings['patches']} "
+        f"{told} A pilot: {answer(found)} Its trainings are short, in the sound block: {settings['patches']} "
         f"patches, {settings['epochs']} epochs of batch {settings['batch']}, {seeds} paired "
         f"seeds, {settings['tested']} test patches that share no pixel with training; what a "
         f"full training does may differ. {_level(results(record))}Differences are PoCA "
@@ -218,7 +218,12 @@ def _full(
         f"Full trainings are there for {len(held)} of {len(audit_pilot.FORMS)} forms of the "
         "network, with one seed or more"
     )
-    told += f": {answer(trained)}" if trained else ", of no two of them two paired seeds."
+    pairs = {one["form"]: one["n"] for one in trained}
+    if not pairs:
+        told += ", of no two of them two paired seeds."
+    else:
+        listed = ", ".join(f"{form} (n {n})" for form, n in pairs.items())
+        told += f"; PoCA has paired seeds with {listed}. {answer(trained)}"
     wanted = "full trainings of every form with 5 paired seeds (`python reproduce/audit.py`)"
     return told, [] if complete == len(audit_pilot.FORMS) else [wanted]
 
@@ -236,8 +241,8 @@ def answer(found: Sequence[Mapping[str, Any]]) -> str:
     )
     if not better and not worse:
         return (
-            f"No 95 % interval of {len(found)} comparisons excludes 0: the pilot shows neither a "
-            f"gain nor a loss from any part of PoCA. {power}"
+            f"No 95 % interval of {len(found)} comparisons excludes 0: they show neither a gain "
+            f"nor a loss from PoCA. {power}"
         )
     told = [
         f"{len(group)} {word} ({', '.join(sorted({one['form'] for one in group}))})"
