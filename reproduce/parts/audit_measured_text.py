@@ -175,13 +175,13 @@ def poca(record: Record, full: Mapping[str, Mapping[str, float]] | None = None) 
     settings = record["settings"]
     text = (
         f"{told} A pilot: {answer(found)} Its trainings are short, in the sound block: "
-        f"{settings['patches']} patches, {settings['epochs']} epochs of batch {settings['batch']}, "
-        f"{seeds} paired seeds, {settings['tested']} test patches that share no pixel with training; what a "
-        f"full training does may differ. {_level(results(record))}Differences are PoCA "
-        "minus the other form; 'would be found' is the true difference that a comparison of "
-        "this size finds in 80 % of its repetitions, and 'seeds for the published' how many it "
-        f"would take to find what Table II prints for PoCA against no Non-Local branch. "
-        + how(record)
+        f"{settings['patches']} patches, {settings['epochs']} epochs of batch "
+        f"{settings['batch']}, {seeds} paired seeds, {settings['tested']} test patches that "
+        "share no pixel with training; what a full training does may differ. "
+        f"{_level(results(record))}Differences are PoCA minus the other form; 'would be found' "
+        "is the true difference that a comparison of this size finds in 80 % of its "
+        "repetitions, and 'seeds for the published' how many it would take to find what Table "
+        "II prints for PoCA against no Non-Local branch. " + how(record)
     )
     measured = {"comparisons": found, "seeds": seeds, "full": trained, "how": record["how"]}
     return Finding(
