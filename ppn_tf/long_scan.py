@@ -153,9 +153,9 @@ def reconstruct(
     Returns
     -------
     dict
-        ``patterns``, ``parts``, ``parts_found`` (left by an earlier call), ``islands`` (groups
-        of patches whose phases are unknown to each other), ``seconds``, ``stitch_seconds``,
-        and ``log``: what `make_part` returned of every part made now.
+        ``patterns``, ``parts``, ``parts_found`` (left by an earlier call), ``islands`` (see
+        `field_parts.stitch`), ``seconds``, ``stitch_seconds``, and ``log``: what `make_part`
+        returned of every part made now.
 
     Raises
     ------
@@ -169,12 +169,10 @@ def reconstruct(
     _same_job(folder, _identity(scan, settings))
     jobs = list(_jobs(scan, settings, folder))
     waiting = [job for job in jobs if not Path(job["part"]).exists()]
-    if scheduler is None or not waiting:
-        log = [make_part(job) for job in tqdm(waiting, desc=label, unit="chunk")]
-    else:
-        log = _distribute(waiting, scheduler, gpu, label)
+    log = _distribute(waiting, scheduler, gpu, label)
     made = time.perf_counter()
-    islands = field_parts.stitch([Path(job["part"]) for job in jobs], scan.shape, output, label)
+    parts = [Path(job["part"]) for job in jobs]
+    islands = field_parts.stitch(parts, scan.shape, output, label)
     shutil.rmtree(folder)
     return {
         "patterns": scan.count,
@@ -281,8 +279,11 @@ def _prepared(threads: int, device: str) -> None:
 
 
 def _distribute(
-    jobs: Sequence[dict[str, Any]], scheduler: str, gpu: bool, label: str
+    jobs: Sequence[dict[str, Any]], scheduler: str | None, gpu: bool, label: str
 ) -> list[dict[str, Any]]:
+    """Make parts, on the workers of a scheduler where there is one; return what each returned."""
+    if scheduler is None or not jobs:
+        return [make_part(job) for job in tqdm(jobs, desc=label, unit="chunk")]
     common = {
         "backend": os.environ.get("KERAS_BACKEND", "tensorflow"),
         "device": "auto" if gpu else "cpu",

@@ -240,8 +240,10 @@ def _step(agreed: np.ndarray, rows: np.ndarray, cols: np.ndarray, count: int) ->
     pull = scipy.sparse.csr_matrix((np.maximum(agreed.real, 0), (rows, cols)), (count, count))
     total = np.asarray(pull.sum(axis=1)).ravel()
     slope = np.bincount(rows, agreed.imag, count)
+    if not total.any():
+        return np.zeros(count)
     # one constant an island is free: what is next to nothing holds it
-    total = total + 1e-12 * total.max(initial=1e-300)
+    total = total + 1e-12 * total.max()
     laplacian = scipy.sparse.diags(total) - pull
     step, _ = scipy.sparse.linalg.cg(laplacian, slope, M=scipy.sparse.diags(1 / total))
     return step * min(1.0, FURTHEST_RAD / max(np.abs(step).max(), FURTHEST_RAD))
