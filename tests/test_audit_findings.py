@@ -223,6 +223,9 @@ def test_the_answer_on_poca_follows_the_intervals():
     assert found.endswith("could have found the published advantage in all of them.")
     full, _ = audit_measured_text._full({}, [comparison("ppn, no NLB", -1, 1)])
     assert "; PoCA has paired seeds with ppn, no NLB (n 3). No 95 % interval of 1" in full
+    assert "published advantage over" not in full
+    full, _ = audit_measured_text._full({}, [comparison("ppn, no NLB", -1, 0.1)])
+    assert "Non-Local branch lies outside 1 of 1 intervals (ppn, no NLB, " in full
     record = committed("poca")
     comparisons = audit_pilot.comparisons(audit_records.results(record))
     told = audit_measured_text.poca(record)

@@ -223,9 +223,25 @@ def _full(
         told += ", of no two of them two paired seeds."
     else:
         listed = ", ".join(f"{form} (n {n})" for form, n in pairs.items())
-        told += f"; PoCA has paired seeds with {listed}. {answer(trained)}"
+        told += f"; PoCA has paired seeds with {listed}. {answer(trained)}{_outside(trained)}"
     wanted = "full trainings of every form with 5 paired seeds (`python reproduce/audit.py`)"
     return told, [] if complete == len(audit_pilot.FORMS) else [wanted]
+
+
+def _outside(trained: Sequence[Mapping[str, Any]]) -> str:
+    """Say where the published advantage over no branch lies outside our interval of the same."""
+    same = [one for one in trained if one["form"].endswith("no NLB") and one["published"]]
+    beyond = [
+        f"{one['form']}, {one['metric']}"
+        for one in same
+        if not one["ci95"][0] <= one["published"] <= one["ci95"][1]
+    ]
+    if not beyond:
+        return ""
+    return (
+        f" The published advantage over no Non-Local branch lies outside {len(beyond)} of "
+        f"{len(same)} intervals ({'; '.join(beyond)})."
+    )
 
 
 def answer(found: Sequence[Mapping[str, Any]]) -> str:
