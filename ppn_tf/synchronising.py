@@ -5,7 +5,7 @@ give each patch a phase of its own zero. Where patches overlap, the constants fo
 each other. Wanted are the turns that maximise the energy of the stitched field; with
 ``C[i, j] = sum w_i w_j conj(p_i) p_j / sum w`` over the overlap of patches i and j they
 maximise ``conj(z) . C z`` over numbers z of modulus 1 (angular synchronisation, Singer,
-DOI 10.1016/j.acha.2010.02.001). A spanning tree of the largest overlaps gives the start,
+DOI 10.1016/j.acha.2010.02.001). Groups of patches, then groups of groups give the start,
 Newton's method the rest: what bends slowly over a wide scan hardly changes the energy, and
 the power method would leave it.
 """
@@ -219,9 +219,9 @@ def _settled(overlaps: scipy.sparse.csr_matrix, found: np.ndarray, rounds: int) 
     for _ in range(rounds):
         # the energy's gradient is twice the imaginary part's sum, its curvature the real part's
         agreed = np.conj(found[rows]) * values * found[cols]
-        step = _step(agreed, rows, cols, len(found))
+        step, before = _step(agreed, rows, cols, len(found)), _energy(overlaps, found)
         new = found * np.exp(1j * step)
-        while _energy(overlaps, new) < _energy(overlaps, found) and np.abs(step).max() > 0:
+        while _energy(overlaps, new) < before and np.abs(step).max() > 0:
             step = np.where(np.abs(step) > SETTLED_RAD, step / 2, 0.0)
             new = found * np.exp(1j * step)
         found = new

@@ -279,7 +279,7 @@ def test_slices_are_dealt_to_programs(monkeypatch, slices, known):
     received = output(*given), *gradients(*given)
     wanted = modulated_reference(*(x.numpy() for x in given), upstream, left, right)
     for found, expected in zip(received, wanted, strict=False):
-        # float32 rounding, as in test_modulation
+        # logits up to 10: measured 6.7e-7
         assert distance(found.numpy(), expected) <= 1e-4
 
 

