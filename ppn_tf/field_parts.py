@@ -7,15 +7,18 @@ nor all parts are ever in memory. Nothing in here imports Keras.
 from __future__ import annotations
 
 import dataclasses
+import json
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 from tqdm import tqdm
 
 from ppn_tf import pieces
+from ppn_tf.data.formats import ptychodus
 from ppn_tf.errors import RecordError
 from ppn_tf.files import replacing
 from ppn_tf.pieces import Piece
@@ -44,8 +47,32 @@ def write(path: Path, found: Sequence[Piece]) -> None:
         np.savez(stream, **arrays)
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Place:
+    """Where a field lies on its scan.
+
+    Attributes
+    ----------
+    positions_m : (N, 2) float
+        Centres of the windows, (y, x).
+    pixel_m : (float, float)
+        Height and width of the field's pixels.
+    center_m : (float, float)
+        (y, x) of the middle of the field's grid.
+    """
+
+    positions_m: np.ndarray
+    pixel_m: tuple[float, float]
+    center_m: tuple[float, float]
+
+
 def stitch(
-    parts: Sequence[Path], shape: tuple[int, int], output: Path, label: str | None = None
+    parts: Sequence[Path],
+    shape: tuple[int, int],
+    output: Path,
+    label: str | None = None,
+    place: Place | None = None,
+    provenance: Mapping[str, Any] | None = None,
 ) -> int:
     """Add parts up and write the field, whole or not at all.
 
@@ -61,6 +88,10 @@ def stitch(
         ``/coverage`` (rows, cols) float32, the sum of the weights.
     label : str, optional
         Of progress bars on standard error.
+    place : Place, optional
+        Written as in a ptychodus product, so that other commands find the field's place.
+    provenance : mapping, optional
+        Written as JSON to the attribute ``ppn_tf_provenance``.
 
     Returns
     -------
@@ -77,21 +108,35 @@ def stitch(
         for path in parts
         for index, box in enumerate(_array(path, "boxes").tolist())
     ]
-    first = stored[0].piece()
     turns, islands = np.ones(len(stored)), 1
-    if first.needs_turn:
+    if stored[0].piece().needs_turn:
         bands = _bands(stored, shape[0], label and f"{label}, turned")
         turns, islands = pieces.turns((list(band) for _, _, band in bands), len(stored))
     with replacing(output) as temporary, h5py.File(temporary, "w") as file:
-        field = file.create_dataset("object", shape, np.complex64)
-        coverage = file.create_dataset("coverage", shape, np.float32)
-        for top, bottom, band in _bands(stored, shape[0], label):
-            totals = np.zeros((len(first.totals), bottom - top, shape[1]))
-            weight_sum = np.zeros((bottom - top, shape[1]))
-            for number, piece in band:
-                piece.turned(turns[number]).add_to(totals, weight_sum, top)
-            field[top:bottom], coverage[top:bottom] = _mean(totals, weight_sum), weight_sum
+        _put_field(file, stored, turns, shape, label)
+        if place is not None:
+            ptychodus.put_place(file, place.positions_m, place.pixel_m, place.center_m)
+        if provenance is not None:
+            file.attrs[ptychodus.PROVENANCE] = json.dumps(provenance, sort_keys=True)
     return islands
+
+
+def _put_field(
+    file: h5py.File,
+    stored: Sequence[_Stored],
+    turns: np.ndarray,
+    shape: tuple[int, int],
+    label: str | None,
+) -> None:
+    field = file.create_dataset("object", shape, np.complex64)
+    coverage = file.create_dataset("coverage", shape, np.float32)
+    quantities = len(stored[0].piece().totals)
+    for top, bottom, band in _bands(stored, shape[0], label):
+        totals = np.zeros((quantities, bottom - top, shape[1]))
+        weight_sum = np.zeros((bottom - top, shape[1]))
+        for number, piece in band:
+            piece.turned(turns[number]).add_to(totals, weight_sum, top)
+        field[top:bottom], coverage[top:bottom] = _mean(totals, weight_sum), weight_sum
 
 
 @dataclasses.dataclass(frozen=True)

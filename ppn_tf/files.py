@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import glob
+import hashlib
 import json
 import os
 import tempfile
@@ -12,6 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from ppn_tf.errors import RecordError
+
+
+def sha256(path: Path | str) -> str:
+    """Return the checksum of a file, read block by block, as hexadecimal digits."""
+    digest = hashlib.sha256()
+    with Path(path).open("rb") as stream:
+        for block in iter(lambda: stream.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 @contextlib.contextmanager

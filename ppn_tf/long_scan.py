@@ -12,8 +12,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-import hashlib
-import json
 import os
 import platform
 import shutil
@@ -25,11 +23,11 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from ppn_tf import cluster, devices, field_parts, pieces, stitching
+from ppn_tf import cluster, devices, field_parts, long_scan_job, pieces, stitching
 from ppn_tf.data.formats import hdf5
 from ppn_tf.detector import Fit, check_side
-from ppn_tf.errors import ClusterError, DataError, OptionError, RecordError
-from ppn_tf.files import write_json
+from ppn_tf.errors import ClusterError, DataError, OptionError
+from ppn_tf.field_parts import Place
 
 #: Patterns of a chunk: 32 MiB of float32 at 32 x 32 px.
 CHUNK = 8192
@@ -55,6 +53,8 @@ class LongScan:
         Rows and columns of the field [px].
     mask : (H, W) bool, optional
         True where the detector is valid.
+    place : Place, optional
+        Where the field lies on the scan; written beside it.
 
     Raises
     ------
@@ -67,6 +67,7 @@ class LongScan:
     corners_px: np.ndarray
     shape: tuple[int, int]
     mask: np.ndarray | None = None
+    place: Place | None = None
 
     def __post_init__(self) -> None:
         with hdf5.opened(Path(self.path)) as file:
@@ -164,15 +165,15 @@ def reconstruct(
     ClusterError, DataError, OptionError
         Also from workers: patterns that the network does not take, patches outside the field.
     """
-    started, output = time.perf_counter(), Path(output)
-    folder = output.with_name(output.name + ".parts")
-    _same_job(folder, _identity(scan, settings))
+    started, folder = time.perf_counter(), Path(f"{output}.parts")
+    identity = long_scan_job.begun(folder, scan, settings)
     jobs = list(_jobs(scan, settings, folder))
     waiting = [job for job in jobs if not Path(job["part"]).exists()]
     log = _distribute(waiting, scheduler, gpu, label)
     made = time.perf_counter()
     parts = [Path(job["part"]) for job in jobs]
-    islands = field_parts.stitch(parts, scan.shape, output, label)
+    about = scan.place, long_scan_job.provenance(identity)
+    islands = field_parts.stitch(parts, scan.shape, Path(output), label, *about)
     shutil.rmtree(folder)
     return {
         "patterns": scan.count,
@@ -243,7 +244,7 @@ def _timed(stage_s: dict[str, float], name: str) -> Iterator[None]:
 @functools.lru_cache(maxsize=1)
 def _model(source: str, sha256: str) -> Any:
     """Load the network once a process."""
-    if source.endswith(".keras") and _sha256(Path(source)) != sha256:
+    if source.endswith(".keras") and long_scan_job.checksum(Path(source)) != sha256:
         raise DataError(f"{source} is another file here than where the reconstruction began")
     from ppn_tf import api
 
@@ -323,7 +324,7 @@ def _jobs(scan: LongScan, settings: Settings, folder: Path) -> Iterator[dict[str
             "fit": settings.fit,
             "part": str((folder / f"part-{start:09d}.npz").resolve()),
             "model": _source(settings.model),
-            "model_sha256": _sha256_of(settings.model),
+            "model_sha256": long_scan_job.sha256_of(settings.model),
             "batch_size": settings.batch_size,
             "weights": settings.weights,
         }
@@ -331,50 +332,3 @@ def _jobs(scan: LongScan, settings: Settings, folder: Path) -> Iterator[dict[str
 
 def _source(model: str) -> str:
     return str(Path(model).resolve()) if model.endswith(".keras") else model
-
-
-@functools.lru_cache(maxsize=4)
-def _sha256_of(model: str) -> str:
-    return _sha256(Path(model)) if model.endswith(".keras") else ""
-
-
-def _sha256(path: Path) -> str:
-    if not path.is_file():
-        raise DataError(f"there is no model {path}: check the path")
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _identity(scan: LongScan, settings: Settings) -> dict[str, Any]:
-    """Return what decides the parts, as a JSON file gives it back."""
-    file = Path(scan.path).stat()
-    positions = np.ascontiguousarray(scan.corners_px, dtype=np.float64)
-    mask = b"" if scan.mask is None else np.packbits(scan.mask).tobytes()
-    identity = {
-        "path": str(Path(scan.path).resolve()),
-        "bytes": file.st_size,
-        "changed_ns": file.st_mtime_ns,
-        "key": scan.key,
-        "positions_sha256": hashlib.sha256(positions.tobytes()).hexdigest(),
-        "mask_sha256": hashlib.sha256(mask).hexdigest(),
-        "shape": list(scan.shape),
-        "model_sha256": _sha256_of(settings.model),
-        **dataclasses.asdict(settings),
-    }
-    return json.loads(json.dumps(identity))
-
-
-def _same_job(folder: Path, identity: dict[str, Any]) -> None:
-    path = folder / "job.json"
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        write_json(path, identity)
-        return
-    except ValueError:
-        found = {}
-    other = sorted(name for name, value in identity.items() if found.get(name) != value)
-    if other:
-        raise RecordError(
-            f"{folder} holds parts of another reconstruction (other {', '.join(other)}): delete "
-            "the folder, or choose another output"
-        )

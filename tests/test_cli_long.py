@@ -1,5 +1,6 @@
 """ppn-tf reconstruct, chunk by chunk: the object of the whole scan, and every refusal."""
 
+import hashlib
 import json
 
 import by_hand
@@ -42,7 +43,8 @@ def test_chunks_give_the_object_that_is_known(pair, capsys):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--counts", "match"), "without --counts: leave that out"),
+        (("--counts", "many"), "--counts expects raw, match or a number, received 'many'"),
+        (("--picture", "a.png"), "without --picture: leave that out"),
         (("--bin", "2"), "received 4 x 4 px"),
         (("--flag", "zero_frequency=corner"), "without --flag zero_frequency"),
         (("--format", "cxi"), "read the format ptychodus alone"),
@@ -54,6 +56,40 @@ def test_refusals(pair, capsys, words, message):
     assert call(pair, "--chunk", 7, *words) == 2
     assert message in capsys.readouterr().err
     assert not (pair / "out.h5").exists()
+
+
+def test_the_field_goes_on_to_the_other_commands(pair, capsys):
+    assert call(pair, "--chunk", 7) == 0
+    with h5py.File(pair / "out.h5") as file:
+        told = json.loads(file.attrs["ppn_tf_provenance"])
+    assert (told["path"], told["model"], told["chunk"]) == ("s_dp.h5", "m.keras", 7)
+    digest = hashlib.sha256((pair / "m.keras").read_bytes()).hexdigest()
+    assert told["model_sha256"] == digest
+    words = ["reconstruct", pair / "s_dp.h5", "--model", pair / "m.keras", "-o", pair / "whole.h5"]
+    assert cli.main([str(word) for word in (*words, "--gpu", "cpu")]) == 0
+    with h5py.File(pair / "whole.h5") as file:
+        whole = dict(file["object"].attrs)
+        assert json.loads(file.attrs["ppn_tf_provenance"])["model_sha256"] == digest
+    with h5py.File(pair / "out.h5") as file:
+        assert dict(file["object"].attrs) == pytest.approx(whole)
+    capsys.readouterr()
+    words = ["evaluate", pair / "out.h5", "--reference", pair / "whole.h5", "--align", "none"]
+    assert cli.main([str(word) for word in (*words, "--json")]) == 0
+    # both complex64: measured 0
+    assert json.loads(capsys.readouterr().out)["relative_error"] < 1e-6
+    words = ["refine", pair / "s_dp.h5", "--start", pair / "out.h5", "-o", pair / "refined.h5"]
+    assert cli.main([str(word) for word in (*words, "--iterations", 2, "--gpu", "cpu")]) == 0
+
+
+def test_a_field_of_other_pixels_lies_where_the_whole_scan_puts_it(pair, capsys):
+    by_hand.network(side=2).save(pair / "m.keras")
+    options = ("--crop", 4, "--bin", 2)
+    assert call(pair, "--chunk", 7, *options) == 0
+    with h5py.File(pair / "out.h5") as file:
+        found = dict(file["object"].attrs)
+    assert call(pair, *options, "--force") == 0
+    with h5py.File(pair / "out.h5") as file:
+        assert found == pytest.approx(dict(file["object"].attrs))
 
 
 @pytest.mark.parametrize("chunk", [5, 7, 30])
@@ -86,6 +122,32 @@ def test_crop_bin_and_mask_are_those_of_the_whole_scan(pair, capsys):
     assert values["object_shape"] == list(whole.shape)
     # float32 network, complex64 files: measured 0
     np.testing.assert_allclose(found, whole, atol=1e-5)
+
+
+def test_counts_are_scaled_like_those_of_the_whole_scan(pair, capsys):
+    with h5py.File(pair / "s_dp.h5", "a") as file:
+        file["dp"][:] = 0.01 * by_hand.scan().patterns
+        file["dp"][29, 0, 0] = 40
+    assert call(pair, "--chunk", 7, "--json") == 0
+    values = json.loads(capsys.readouterr().out)
+    assert values["counts_factor"] == 1
+    assert "has 0.2 times the counts of the brightest in training" in values["remarks"][0]
+    found = {}
+    for factor, words in (5, ("--chunk", 7)), (5, ()), (10, ("--chunk", 7)):
+        asked = "match" if factor == 5 else factor
+        assert call(pair, "--json", "--force", "--counts", asked, *words) == 0
+        values = json.loads(capsys.readouterr().out)
+        assert values["counts_factor"] == pytest.approx(factor)
+        with h5py.File(pair / "out.h5") as file:
+            found[factor, words] = np.squeeze(file["object"][:])
+    # float32 network, complex64 files: measured 3e-8
+    np.testing.assert_allclose(found[5, ("--chunk", 7)], found[5, ()], atol=1e-5)
+    ratio = np.abs(found[10, ("--chunk", 7)]) / np.abs(found[5, ()])
+    np.testing.assert_allclose(ratio, 2, rtol=1e-5)  # float32: measured 2e-7
+    with h5py.File(pair / "s_dp.h5", "a") as file:
+        file["dp"][29, 0, 0] = 100
+    assert call(pair, "--chunk", 7, "--force") == 0
+    assert "note:" not in capsys.readouterr().out
 
 
 def test_another_order_and_another_mask_are_refused(pair, capsys):

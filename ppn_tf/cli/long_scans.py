@@ -6,19 +6,18 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ppn_tf.cli import common, scans
+from ppn_tf.cli import common, counts, scans
 from ppn_tf.cli.answer import Answer
 from ppn_tf.errors import OptionError
 
 if TYPE_CHECKING:
     from ppn_tf.data.formats.located import Located
     from ppn_tf.detector import Fit
-    from ppn_tf.long_scan import LongScan
+    from ppn_tf.long_scan import LongScan, Settings
 
 #: Options of the command that would need the whole scan, with their defaults.
 _WHOLE_SCAN = {
     "picture": None,
-    "counts": "raw",
     "probe": None,
 }
 _FLAGS = ("product", "patterns")
@@ -75,8 +74,9 @@ def run(arguments: argparse.Namespace) -> Answer:
         reconstruct.crop_and_bin(arguments),
     )
     found = located.locate(Path(arguments.scan), Geometry(**given), memory.Budget(limit), **pair)
-    scan, object_pixel_m = _fitted(found, settings.fit)
-    device = "the cluster's" if arguments.scheduler else devices.select_device(arguments.gpu)
+    device = devices.select_device("cpu" if arguments.scheduler else arguments.gpu)
+    settings, remarks = _scaled(found, settings, arguments.counts)
+    scan = _fitted(found, settings.fit)
     done = long_scan.reconstruct(
         scan,
         settings,
@@ -85,31 +85,53 @@ def run(arguments: argparse.Namespace) -> Answer:
         gpu=arguments.gpu != "cpu",
         label="reconstruct",
     )
-    remarks = reconstruct.handled_otherwise(Path(f"{arguments.model}.json"), arguments)
+    remarks += reconstruct.handled_otherwise(Path(f"{arguments.model}.json"), arguments)
     values = {
         **{name: done[name] for name in ("patterns", "parts", "parts_found", "seconds")},
         "patterns_per_second": done["patterns"] / done["seconds"],
         "object_shape": list(scan.shape),
-        "object_pixel_m": object_pixel_m,
+        "object_pixel_m": list(scan.place.pixel_m),
+        "counts_factor": settings.fit.counts_factor,
         "remarks": remarks + reconstruct.unconnected(done["islands"]),
-        "device": device,
+        "device": "the cluster's" if arguments.scheduler else device,
         "files": [str(output)],
     }
     return Answer(_text(values), values)
 
 
-def _fitted(found: Located, fit: Fit) -> tuple[LongScan, list[float]]:
-    """Return the scan on the grid that crop, bin and span leave, and the pixels of that grid."""
+def _scaled(found: Located, settings: Settings, asked: str) -> tuple[Settings, list[str]]:
+    """Return the settings with the factor of the counts, and remarks; the file is streamed."""
+    import dataclasses
+
+    from ppn_tf import api, detector
+    from ppn_tf.data.formats import hdf5
+
+    model = api.load_model(settings.model)
+    detector.check_side(settings.fit.window_px(found.window_px), model.input_shape[1:3])
+    with hdf5.opened(found.path) as file:
+        patterns = hdf5.dataset(file, found.key)
+        fit, remarks = counts.scaled(
+            settings.fit, asked, patterns, found.mask, model, sampled=True, label="counts"
+        )
+    return dataclasses.replace(settings, fit=fit), remarks
+
+
+def _fitted(found: Located, fit: Fit) -> LongScan:
+    """Return the scan on the grid that crop, bin and span leave."""
     import numpy as np
 
+    from ppn_tf.field_parts import Place
     from ppn_tf.long_scan import LongScan
 
     corners = fit.corners_px(found.corners_px, found.window_px)
     corners = corners - corners.min(axis=0)
-    ends = corners.max(axis=0) + fit.window_px(found.window_px)
-    rows, cols = np.ceil(ends - 1e-6).astype(int).tolist()
-    scan = LongScan(found.path, found.key, corners, (rows, cols), found.mask)
-    return scan, (np.array(found.object_pixel_m) * fit.pixel_growth(found.window_px)).tolist()
+    window = np.array(fit.window_px(found.window_px))
+    rows, cols = np.ceil(corners.max(axis=0) + window - 1e-6).astype(int).tolist()
+    pixel_m = np.array(found.object_pixel_m) * fit.pixel_growth(found.window_px)
+    offset_px = corners[0] + (window - (rows, cols)) / 2
+    y_m, x_m = found.positions_m[0] - offset_px * pixel_m
+    place = Place(found.positions_m, tuple(pixel_m.tolist()), (float(y_m), float(x_m)))
+    return LongScan(found.path, found.key, corners, (rows, cols), found.mask, place)
 
 
 def _fields(kind: Any) -> Any:

@@ -23,9 +23,9 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ppn_tf.cli import common, long_scans, scans
+from ppn_tf.cli import common, counts, long_scans, scans
 from ppn_tf.cli.answer import Answer
-from ppn_tf.errors import DataError, OptionError
+from ppn_tf.errors import OptionError
 
 if TYPE_CHECKING:
     import keras
@@ -40,8 +40,6 @@ _CHECKED_PATTERNS = 256
 _BETTER = 0.9
 #: Options of which the record of a training tells.
 _HANDLING = ("crop", "bin", "span")
-#: Counts within this factor of the training's need no remark.
-_ALIKE = 3.0
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -54,13 +52,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     common.add_output(parser, "the result: .h5 or .hdf5 (ptychodus product), or .npz")
     parser.add_argument("--picture", type=Path, metavar="PNG", help="draw the object too")
     group = add_crop_and_bin(parser)
-    group.add_argument(
-        "--counts",
-        default="raw",
-        metavar="raw|match|F",
-        help="raw (default): as they are; match: scaled so that the brightest pixel is as bright "
-        "as in training; a number: multiplied by it",
-    )
+    counts.add_option(group)
     parser.add_argument("--batch-size", type=int, default=32, help="patterns per step (32)")
     parser.add_argument(
         "--weights",
@@ -124,7 +116,7 @@ def run(arguments: argparse.Namespace) -> Answer:
     model = api.load_model(arguments.model)
     fit = crop_and_bin(arguments)
     detector.check_side(fit.window_px(scan.window_px), model.input_shape[1:3])
-    fit, remarks = scaled_counts(fit, arguments.counts, scan, model)
+    fit, remarks = counts.scaled(fit, arguments.counts, scan.patterns, scan.mask, model)
     remarks += handled_otherwise(Path(str(arguments.model) + ".json"), arguments)
     started = time.perf_counter()
     result, found, islands = _reconstruct(arguments, scan, model, fit)
@@ -201,45 +193,6 @@ def crop_and_bin(arguments: argparse.Namespace) -> Fit:
     return Fit(sides, arguments.bin, span_px=arguments.span)
 
 
-def scaled_counts(fit: Fit, counts: str, scan: Scan, model: keras.Model) -> tuple[Fit, list[str]]:
-    """Return the fit with the factor that ``--counts`` asks for, and remarks.
-
-    Raises
-    ------
-    OptionError
-        For something that is neither raw, match nor a number above 0.
-    DataError
-        For patterns without counts.
-    """
-    from ppn_tf import reconstruction
-
-    step = reconstruction.CHUNK_PATTERNS
-    parts = (scan.patterns[start : start + step] for start in range(0, len(scan.patterns), step))
-    brightest = max(float(fit.patterns(part, scan.mask).max()) for part in parts)
-    known = reconstruction.brightest_known(model)
-    if not brightest > 0:
-        raise DataError("the patterns hold no counts after crop and bin: check zero_frequency")
-    if counts == "raw":
-        factor = 1.0
-    elif counts == "match":
-        factor = known / brightest
-    else:
-        try:
-            factor = float(counts)
-        except ValueError:
-            raise OptionError(
-                f"--counts expects raw, match or a number, received {counts!r}"
-            ) from None
-    ratio = brightest * factor / known
-    remarks = []
-    if not 1 / _ALIKE < ratio < _ALIKE:
-        remarks.append(
-            f"the brightest pixel has {ratio:.3g} times the counts of the brightest in training: "
-            "the network was not trained for that, --counts match would scale them"
-        )
-    return dataclasses.replace(fit, counts_factor=factor), remarks
-
-
 def handled_otherwise(record: Path, arguments: argparse.Namespace) -> list[str]:
     """Say where patterns are handled unlike those of the training.
 
@@ -312,11 +265,12 @@ def _scaled(scale: complex, probe: np.ndarray) -> np.ndarray:
 
 def _provenance(arguments: argparse.Namespace, scan: Scan, fit: Fit) -> dict[str, Any]:
     import ppn_tf
-    from ppn_tf import models
+    from ppn_tf import files, models
 
     model = str(arguments.model)
-    known = {}
-    if not model.endswith(".keras"):
+    if model.endswith(".keras"):
+        known = {"model_sha256": files.sha256(model)}
+    else:
         entry = models.trained(model)
         known = {"model_sha256": entry.sha256, "model_record": entry.record}
     return {

@@ -98,10 +98,10 @@ def read_scan(arguments: argparse.Namespace, name: str = "scan") -> Scan:
 def _with_probe(scan: Scan, path: Path) -> Scan:
     """Return the scan with the probe of a file in place of its own."""
     import dataclasses
-    import hashlib
 
     from ppn_tf.data.formats.illumination import read_probe
     from ppn_tf.errors import DataError
+    from ppn_tf.files import sha256
 
     probe = read_probe(path)
     if probe.shape[1:] != scan.window_px:
@@ -110,7 +110,7 @@ def _with_probe(scan: Scan, path: Path) -> Scan:
             f"received {probe.shape[1]} x {probe.shape[2]} px: it must be of the same detector, "
             "before crop and bin"
         )
-    source = {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    source = {"file": path.name, "sha256": sha256(path)}
     return dataclasses.replace(
         scan, probe=probe.astype("complex64"), provenance={**scan.provenance, "probe": source}
     )

@@ -9,7 +9,6 @@ authors reconstructed).
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,6 +18,7 @@ from ppn_tf import npzfile
 from ppn_tf.data import sources
 from ppn_tf.data.dataset import Dataset
 from ppn_tf.errors import DataError
+from ppn_tf.files import sha256
 
 #: Public files, by their path below the data directory.
 SCAN_247: Final = "nanoprobe26id/scan247.npz"
@@ -109,7 +109,7 @@ def load_scan247(path: Path | str | None = None, *, positions: str = "scan_true"
         corners - corners.min(axis=0),
         probe[0, 0].astype(np.complex64),
         (patterns == 0).all(axis=0),
-        {"file": path.name, "sha256": _sha256(path), "positions": positions},
+        {"file": path.name, "sha256": sha256(path), "positions": positions},
     )
 
 
@@ -161,7 +161,7 @@ def load_scan39(
         object_shape=tuple(SCAN_39_STEP_PX * (count - 1) + side for count in grid),
         provenance={
             "name": "scan-39",
-            "sources": {path.name: f"sha256:{_sha256(path)}" for path in paths},
+            "sources": {path.name: f"sha256:{sha256(path)}" for path in paths},
             "detector": "summed over 2 x 2 px; central 32 x 32 px of each patch, 10 nm a pixel",
         },
     )
@@ -258,11 +258,3 @@ def _unfit(path: Path, key: str, expected: str, values: np.ndarray) -> DataError
     return DataError(
         f"{path}: key {key!r}: expected {expected}, received {values.dtype} {values.shape}"
     )
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        for block in iter(lambda: stream.read(1 << 20), b""):
-            digest.update(block)
-    return digest.hexdigest()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import importlib.resources
 from collections.abc import Mapping
 from types import MappingProxyType
 
 import keras
 
+from ppn_tf import files
 from ppn_tf.errors import OptionError, RecordError
 from ppn_tf.models.files import load_file
 
@@ -103,7 +103,7 @@ def load(name: str) -> keras.Model:
             raise RecordError(
                 f"the weights of {name!r} are missing ({path}): install the package again"
             )
-        received = hashlib.sha256(path.read_bytes()).hexdigest()
+        received = files.sha256(path)
         if received != entry.sha256:
             raise RecordError(
                 f"the weights of {name!r} are not those that were released: expected sha256 "

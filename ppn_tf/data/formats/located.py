@@ -24,6 +24,8 @@ class Located:
     corners_px : (N, 2) float64
         Row and column of each window's corner; the smallest of each axis is 0.
     window_px : (int, int)
+    positions_m : (N, 2) float64
+        Centres of the windows, (y, x), as the product has them.
     object_pixel_m : (float, float)
     mask : (H, W) bool or None
         True where the detector is valid; None where it is so everywhere.
@@ -33,6 +35,7 @@ class Located:
     key: str
     corners_px: np.ndarray
     window_px: tuple[int, int]
+    positions_m: np.ndarray
     object_pixel_m: tuple[float, float]
     mask: np.ndarray | None
 
@@ -81,5 +84,6 @@ def locate(
     if mask is not None and mask.all():
         # nothing to apply to every chunk
         mask = None
-    corners, pixel = found["positions_px"], found["object_pixel_m"]
-    return Located(pattern_path, key, corners - corners.min(axis=0), shape[1:], pixel, mask)
+    corners = found["positions_px"] - found["positions_px"].min(axis=0)
+    positions_m, pixel_m = found["positions_m"], found["object_pixel_m"]
+    return Located(pattern_path, key, corners, shape[1:], positions_m, pixel_m, mask)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any, Final
 import numpy as np
 
 from ppn_tf.errors import DataError, OptionError, UnstatedError
+from ppn_tf.files import sha256
 
 #: Largest total of the arrays that one file may declare [GiB], unless told otherwise.
 MEMORY_LIMIT_GIB: Final = 8.0
@@ -154,9 +154,5 @@ def zeroed(patterns: np.ndarray, mask: np.ndarray | None, zero_masked: bool) -> 
 
 def origin(path: Path, form: str, **flags: Any) -> dict[str, Any]:
     """Return the provenance of a scan that was read: file, sha256, format and flags."""
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        for block in iter(lambda: stream.read(1 << 20), b""):
-            digest.update(block)
     stated = {name: value for name, value in flags.items() if value is not None}
-    return {"file": path.name, "sha256": digest.hexdigest(), "format": form, **stated}
+    return {"file": path.name, "sha256": sha256(path), "format": form, **stated}

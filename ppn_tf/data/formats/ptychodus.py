@@ -169,13 +169,33 @@ def _put_arrays(file: h5py.File, scan: Scan, losses: Sequence[float]) -> None:
     center = scan.positions_m[0] - offset_px * pixel
     field = np.zeros(grid, np.complex64) if scan.object is None else scan.object
     file[INDEXES] = np.arange(len(scan.patterns))
-    file[Y], file[X] = scan.positions_m.T
     file[PROBE], file[OBJECT] = scan.probe[None], field[None]
     file[PROBE].attrs.update(dict(zip(_PIXEL, pixel, strict=True)))
-    file[OBJECT].attrs.update(dict(zip((*_PIXEL, *_CENTER), (*pixel, *center), strict=True)))
+    put_place(file, scan.positions_m, pixel, center)
     file[SPACING] = np.zeros(0)
     file["/loss_epochs"] = np.arange(len(losses))
     file["/loss_values"] = np.asarray(losses, dtype=np.float64)
+
+
+def put_place(
+    file: h5py.File, positions_m: np.ndarray, pixel_m: Sequence[float], center_m: Sequence[float]
+) -> None:
+    """Write where the object that a file holds lies on its scan.
+
+    Parameters
+    ----------
+    file : h5py.File
+        With `OBJECT`.
+    positions_m : (N, 2) float
+        Centres of the windows, (y, x).
+    pixel_m : (float, float)
+        Height and width of the object's pixels.
+    center_m : (float, float)
+        (y, x) of the middle of its grid.
+    """
+    file[Y], file[X] = positions_m.T
+    values = (*pixel_m, *center_m)
+    file[OBJECT].attrs.update(dict(zip((*_PIXEL, *_CENTER), values, strict=True)))
 
 
 def pair(path: Path, product: Path | str | None, patterns: Path | str | None) -> tuple[Path, Path]:
