@@ -52,12 +52,12 @@ class Session:
     device: str
     device_name: str
     out: Path
-    retrain: bool
-    train: bool
-    plan: bool
-    deterministic: bool
-    tensorboard: bool
-    jobs: int
+    retrain: bool = False
+    train: bool = False
+    plan: bool = False
+    deterministic: bool = False
+    tensorboard: bool = False
+    jobs: int = 1
     added: tuple[added.Added, ...] = ()
     scheduler: str | None = None
     devices: int = 1
@@ -168,16 +168,16 @@ def prepare(arguments: argparse.Namespace) -> Session:
         arguments.gpu,
         device_name,
         out,
-        arguments.retrain,
-        not (arguments.no_train or arguments.plan),
-        arguments.plan,
-        arguments.deterministic,
-        arguments.tensorboard,
-        arguments.jobs,
+        retrain=arguments.retrain,
+        train=not (arguments.no_train or arguments.plan),
+        plan=arguments.plan,
+        deterministic=arguments.deterministic,
+        tensorboard=arguments.tensorboard,
+        jobs=arguments.jobs,
         # they may import Keras, and the device is chosen now
-        added.read(arguments.add_model, arguments.added_epochs),
-        arguments.scheduler,
-        arguments.devices,
+        added=added.read(arguments.add_model, arguments.added_epochs),
+        scheduler=arguments.scheduler,
+        devices=arguments.devices,
     )
 
 

@@ -261,9 +261,7 @@ def test_changed_file_is_another_run(folder):
 
 
 def session_of(out, own):
-    return Session(
-        "paper", None, "ltem", "cpu", "CPU (test)", out, False, False, False, False, False, 1, own
-    )
+    return Session("paper", None, "ltem", "cpu", "CPU (test)", out, added=own)
 
 
 def test_session_travels_to_other_processes():

@@ -66,9 +66,7 @@ class FakeStore:
 def world(monkeypatch, tmp_path):
     """Two exhibits that share a run, one of them a table, in a folder of their own."""
     FakeStore.made, FakeStore.broken = [], {}
-    session = Session(
-        *("smoke", None, "stand-in", "cpu", "none", tmp_path), False, True, False, False, False, 1
-    )
+    session = Session("smoke", None, "stand-in", "cpu", "none", tmp_path, train=True)
     monkeypatch.setattr(everything, "prepare", lambda arguments: _session(session, arguments))
     monkeypatch.setattr(schedule, "store_of", lambda session: FakeStore(session.out / "runs"))
     shared = spec("ptynet", 0)

@@ -63,9 +63,7 @@ def test_the_exhibit_is_made_without_a_record(tmp_path, monkeypatch):
     monkeypatch.setattr(audit_data, "ORDERS", 2)
     name = "blur, sigma 2 px"
     monkeypatch.setattr(audit_data, "DEGRADATIONS", {name: audit_data.DEGRADATIONS[name]})
-    session = options.Session(
-        "smoke", None, "stand-in", "cpu", "CPU", tmp_path, False, False, False, False, False, 1
-    )
+    session = options.Session("smoke", None, "stand-in", "cpu", "CPU", tmp_path)
     grid = audit.grid(SMOKE, "stand-in", None)
     made = audit.make(exhibit.Context(session, SMOKE, NoRuns(), grid))
     assert "not chosen: 0 of 60 combinations have runs" in made.body

@@ -226,9 +226,7 @@ def test_table1_shows_the_selected_block_without_a_verdict_for_its_own_rows(tmp_
         return {"results": {"regions": regions}, "hash": spec.hash} if wanted else None
 
     monkeypatch.setattr("reproduce.runs.RunStore.find", find)
-    session = options.Session(
-        "paper", None, "ltem", "cpu", "CPU", tmp_path, False, False, False, False, False, 1
-    )
+    session = options.Session("paper", None, "ltem", "cpu", "CPU", tmp_path)
     before = table1.make(exhibit.context(table1.EXHIBIT, session))
     assert "not chosen yet" in before.body
     assert "selected" not in {cell.block for cell in before.cells}
@@ -250,9 +248,7 @@ def test_table1_shows_the_selected_block_without_a_verdict_for_its_own_rows(tmp_
 
 def test_only_table1_of_the_paper_profile_has_the_selected_block(tmp_path):
     audited(tmp_path)
-    session = options.Session(
-        "smoke", None, "ltem", "cpu", "CPU", tmp_path, False, False, False, False, False, 1
-    )
+    session = options.Session("smoke", None, "ltem", "cpu", "CPU", tmp_path)
     assert exhibit.context(table1.EXHIBIT, session).profile.selected is None
     profile = dataclasses.replace(PAPER, selected=experiments.selected_block(tmp_path))
     assert ("selected", "clean") in table1.grid(profile, "ltem", 1)

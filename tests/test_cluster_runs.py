@@ -32,9 +32,7 @@ def spec(model, seed=0, **values):
 
 
 def session_of(out, address=None):
-    session = Session(
-        "paper", None, "stand-in", "cpu", "CPU (test)", out, False, True, False, False, False, 1
-    )
+    session = Session("paper", None, "stand-in", "cpu", "CPU (test)", out, train=True)
     return session if address is None else options.dataclasses.replace(session, scheduler=address)
 
 

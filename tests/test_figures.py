@@ -79,9 +79,7 @@ class Place:
     """A store in a temporary folder, and contexts of exhibits that read it."""
 
     def __init__(self, out):
-        self.session = Session(
-            "paper", None, OBJECT, "cpu", "CPU (test)", out, False, False, False, False, False, 1
-        )
+        self.session = Session("paper", None, OBJECT, "cpu", "CPU (test)", out)
         self.store = RunStore(out / "runs", "CPU (test)")
         self.profile = experiments.PROFILES["paper"]
 

@@ -26,21 +26,7 @@ OWN = Added("mynet:build", "0" * 64, 12)
 
 
 def session_of(tmp_path, profile="paper", added=()):
-    return Session(
-        profile,
-        None,
-        "ltem",
-        "cpu",
-        "CPU (test)",
-        tmp_path,
-        False,
-        False,
-        False,
-        False,
-        False,
-        1,
-        added,
-    )
+    return Session(profile, None, "ltem", "cpu", "CPU (test)", tmp_path, added=added)
 
 
 class FakeStore:

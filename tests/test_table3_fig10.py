@@ -76,21 +76,7 @@ class Store:
 
 
 def here(script, profile, tmp_path, score, added=()):
-    session = options.Session(
-        profile.name,
-        None,
-        "stand-in",
-        "cpu",
-        "CPU",
-        tmp_path,
-        False,
-        False,
-        False,
-        False,
-        False,
-        1,
-        added,
-    )
+    session = options.Session(profile.name, None, "stand-in", "cpu", "CPU", tmp_path, added=added)
     grid = script.EXHIBIT.grid(dataclasses.replace(profile, added=added), "stand-in", None)
     return Context(session, profile, Store(tmp_path, score), grid)
 

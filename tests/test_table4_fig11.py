@@ -61,20 +61,7 @@ class Store:
 
 
 def here(exhibit, profile, tmp_path, score):
-    session = options.Session(
-        profile=profile.name,
-        seeds=None,
-        object_name="stand-in",
-        device="cpu",
-        device_name="CPU",
-        out=tmp_path,
-        retrain=False,
-        train=False,
-        plan=False,
-        deterministic=False,
-        tensorboard=False,
-        jobs=1,
-    )
+    session = options.Session(profile.name, None, "stand-in", "cpu", "CPU", tmp_path)
     grid = exhibit.grid(profile, "stand-in", None)
     return Context(session, profile, Store(tmp_path, score), grid)
 

@@ -179,12 +179,9 @@ def session_in(folder, jobs):
         "cpu",
         "CPU (test)",
         Path(folder),
-        False,
-        True,
-        False,
-        True,
-        False,
-        jobs,
+        train=True,
+        deterministic=True,
+        jobs=jobs,
     )
 
 
