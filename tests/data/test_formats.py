@@ -724,6 +724,29 @@ def test_masked_pixels_are_zeroed_only_when_asked(scan, tmp_path):
         formats.read(path, **ASKED, zero_masked=True)
 
 
+@pytest.mark.parametrize("form", ["cxi", "ptyd", "ptychodus"])
+def test_a_mask_moves_with_the_patterns(scan, tmp_path, form):
+    stored = np.fft.ifftshift(scan.patterns, axes=(1, 2))
+    mask = np.fft.ifftshift(scan.mask)
+    assert (mask != scan.mask).any()
+    asked = {"zero_frequency": "corner"}
+    if form == "cxi":
+        changes = {f"{DETECTOR}/data": stored, f"{DETECTOR}/mask": (~mask).astype(np.uint32)}
+        path, asked = cxi_file(tmp_path / "F.cxi", scan, **changes), {**ASKED, **asked}
+    elif form == "ptyd":
+        data = {"chunks/2/data": stored[:3], "chunks/10/data": stored[3:]}
+        changes = {**data, "info/weight2d": mask.astype(float), "meta/center": None}
+        path = ptyd_file(tmp_path / "F.ptyd", scan, **changes)
+    else:
+        path = tmp_path / "F_para.h5"
+        formats.write(path, scan, patterns=tmp_path / "F_dp.h5")
+        with h5py.File(tmp_path / "F_dp.h5", "r+") as file:
+            file["dp"][:], file["valid_pixels"][:] = stored, mask
+    found = formats.read(path, **asked)
+    np.testing.assert_array_equal(found.patterns, scan.patterns)
+    np.testing.assert_array_equal(found.mask, scan.mask)
+
+
 # ptypy
 
 

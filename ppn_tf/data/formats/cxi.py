@@ -113,7 +113,7 @@ def _read(
         window = (counts.shape[1], counts.shape[2])
         positions_m = _positions(file, budget, len(counts), position_frame, position_axes)
         stated = _geometry(file, known)
-        mask = _mask(file, budget)
+        mask = _mask(file, budget, zero_frequency)
         node = hdf5.dataset(file, PROBE)
         probe = None
         if node is not None:
@@ -203,7 +203,7 @@ def _unusable(file: h5py.File, known: Geometry, problem: str) -> None:
         raise OptionError(f"{file.filename}: {problem}: pass energy_eV")
 
 
-def _mask(file: h5py.File, budget: memory.Budget) -> np.ndarray | None:
+def _mask(file: h5py.File, budget: memory.Budget, zero_frequency: str) -> np.ndarray | None:
     node = hdf5.dataset(file, f"{_DETECTOR}/mask")
     if node is None:
         return None
@@ -213,4 +213,4 @@ def _mask(file: h5py.File, budget: memory.Budget) -> np.ndarray | None:
             f"{file.filename}: key {node.name!r}: expected integers (H, W), 0 for a good pixel, "
             f"received {values.dtype} {values.shape}"
         )
-    return values == 0
+    return memory.centred(values == 0, zero_frequency)

@@ -91,9 +91,12 @@ def counts(values: np.ndarray, zero_frequency: str, name: str) -> np.ndarray:
     choice("zero_frequency", zero_frequency, ("centre", "corner"))
     if values.ndim != 3 or values.dtype.kind not in "biuf":
         raise DataError(f"{name}: expected real (N, H, W), received {values.dtype} {values.shape}")
-    if zero_frequency == "corner":
-        values = np.fft.fftshift(values, axes=(1, 2))
-    return np.ascontiguousarray(values, dtype=np.float32)
+    return np.ascontiguousarray(centred(values, zero_frequency), dtype=np.float32)
+
+
+def centred(values: np.ndarray, zero_frequency: str) -> np.ndarray:
+    """Bring zero frequency to the centre pixel: patterns (N, H, W), or their mask (H, W)."""
+    return np.fft.fftshift(values, axes=(-2, -1)) if zero_frequency == "corner" else values
 
 
 def choice(name: str, value: Any, allowed: tuple[Any, ...]) -> None:

@@ -232,7 +232,9 @@ def _patterns(
             hdf5.array(source, budget), zero_frequency, f"{path}: key {source.name!r}"
         )
         valid = hdf5.dataset(file, MASK)
-        mask = None if valid is None else hdf5.array(valid, budget).astype(bool)
+        mask = None
+        if valid is not None:
+            mask = memory.centred(hdf5.array(valid, budget).astype(bool), zero_frequency)
     return counts, mask
 
 

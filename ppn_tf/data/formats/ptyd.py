@@ -64,8 +64,9 @@ def read(
         window = (values.shape[1], values.shape[2])
         place = _zero_frequency(file, window, zero_frequency)
         geometry = known.joined(_geometry(file), str(path)).completed(window)
-        mask = _weight2d(file, budget) if weights is None else weights
+        weights = _weight2d(file, budget) if weights is None else weights
     counts = memory.counts(values, place, f"{path}: key 'data'")
+    mask = None if weights is None else memory.centred(weights, place)
     return Scan(
         patterns=memory.zeroed(counts, mask, zero_masked),
         positions_px=corners_px(positions_m, geometry, window, str(path)),
