@@ -186,7 +186,10 @@ def repeated_measures_anova(
 
 
 def pairwise_paired(
-    values: pd.DataFrame | np.ndarray, names: Sequence[str] | None = None
+    values: pd.DataFrame | np.ndarray,
+    names: Sequence[str] | None = None,
+    *,
+    family: int | None = None,
 ) -> list[PairResult]:
     """Compare every pair of methods over the same seeds, Bonferroni-corrected.
 
@@ -196,6 +199,8 @@ def pairwise_paired(
         One row per seed (the subject), one column per method.
     names : sequence of str, optional
         Names of the columns; those of the DataFrame by default.
+    family : int, optional
+        Comparisons that p is corrected for; by default the pairs of these columns.
 
     Returns
     -------
@@ -217,7 +222,7 @@ def pairwise_paired(
         welch_t, welch_p = _welch(a, b)
         half = error * float(stats.t.ppf(0.975, len(a) - 1))
         interval = (mean - half, mean + half)
-        corrected = [min(1.0, value * len(pairs)) for value in (p, welch_p)]
+        corrected = [min(1.0, value * (family or len(pairs))) for value in (p, welch_p)]
         paired = (len(a), mean, interval, t, p, corrected[0])
         results.append(PairResult(labels[i], labels[j], *paired, welch_t, welch_p, corrected[1]))
     return results

@@ -61,6 +61,7 @@ ELSEWHERE = {
         "speedup_headline",
         "degradation_overlap_30_percent",
         "combined_efficiency",
+        "acquisition_ratio_90_30",
     ),
     "fig11": (
         "combined_loss_alpha_min",

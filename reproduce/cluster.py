@@ -185,7 +185,7 @@ def _expected_s(spec: RunSpec, seconds: Mapping[str, float]) -> float:
 
     if spec.trivial is not None:
         return TRIVIAL_S
-    step = seconds.get(spec.model)
+    step = schedule.seconds_of(spec, seconds)
     return UNKNOWN_S if step is None else TRIVIAL_S + schedule.steps(spec) * step
 
 

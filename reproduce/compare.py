@@ -7,7 +7,10 @@ deviation s_p, and ours with mean m and standard deviation s over n seeds:
 * *reproduced*: |m - p| is within the bound, and the bound is below half the
   column's published gap from PPN to the best CNN;
 * *cannot be checked (spread)*: the bound is not below that, so that it could
-  not tell the methods apart; the reason says whether m lies within it;
+  not tell the methods apart; the reason says whether m lies within it. A number
+  without a column is *reproduced* only where the bound, if spreads make it, is below
+  half its distance from no effect (1 for a ratio, else 0): otherwise the noisiest
+  number would be the best reproduced;
 * *same ordering*: not reproduced, but the paired 95 % interval of PPN minus
   this method excludes 0 on the published side;
 * *differs*: neither;
@@ -120,7 +123,7 @@ def verdict(
         Number of seeds; None for numbers that depend on no seed, such as
         parameter counts, which are never provisional.
     column_gap : float or None
-        From `column_gap`; None for numbers without a column.
+        From `column_gap`; None for numbers without a column, see the module's docstring.
     profile : {"smoke", "quick", "paper"}
 
     Returns
@@ -151,9 +154,12 @@ def verdict(
     provisional = n is not None and n < SEEDS
     place = "within" if within else "beyond"
     facts = f"a difference of {difference:+.4g} is {place} the bound of {bound:.4g}"
+    gap, named = column_gap, "published gap"
+    if gap is None and within and bound > published.printed_unit / 2:
+        gap, named = abs(published.value - (published.unit == "ratio")), "distance from no effect"
     # nor may a bound of exactly half the gap pass by rounding
-    if column_gap is not None and bound >= column_gap / 2 * (1 - 1e-9):
-        facts += f", which is not below half the published gap of {column_gap:.4g}"
+    if gap is not None and bound >= gap / 2 * (1 - 1e-9):
+        facts += f", which is not below half the {named} of {gap:.4g}"
         return Verdict(CANNOT_SPREAD, bound, difference, facts, provisional)
     return Verdict(REPRODUCED if within else DIFFERS, bound, difference, facts, provisional)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from reproduce.experiments import Block
@@ -85,9 +85,8 @@ def statistics_text(tested: Sequence[dict[str, Any]]) -> list[str]:
         head = f"- {entry['condition']}, {entry['block']}, {ppn}, {entry['metric']}: "
         if "skipped" in entry:
             continue
-        anova = entry["anova"]
         significant = [
-            f"{pair['a']} - {pair['b']} (p {pair['p_bonferroni']:.2g})"
+            f"{pair['a']} - {pair['b']} (p {pair['p_bonferroni']:.2g}, n {pair['n']})"
             for pair in entry["pairs"]
             if pair["p_bonferroni"] < 0.05
         ]
@@ -95,14 +94,24 @@ def statistics_text(tested: Sequence[dict[str, Any]]) -> list[str]:
             f"{pair['a']} = {pair['b']}" for pair in entry["equivalence"] if pair["equivalent"]
         ]
         lines.append(
-            f"{head}F {_number(anova['f'])}, p {anova['p_gg']:.2g} (Greenhouse-Geisser "
-            f"{anova['epsilon_gg']:.2f}), n {entry['seeds']}; significant after Bonferroni: "
-            f"{', '.join(significant) or 'none'}; equivalent: {', '.join(equal) or 'none'}"
+            f"{head}{_anova_text(entry)}; significant after Bonferroni: "
+            f"{', '.join(significant) or 'none'} of {len(entry['pairs'])} pairs; equivalent: "
+            f"{', '.join(equal) or 'none'}"
         )
     skipped = sum("skipped" in entry for entry in tested)
     if skipped:
         lines.append(f"- {skipped} of {len(tested)} comparisons have fewer than 2 common seeds")
     return lines + [""]
+
+
+def _anova_text(entry: Mapping[str, Any]) -> str:
+    anova = entry.get("anova")
+    if anova is None:
+        return f"no ANOVA, {entry['seeds']} seeds that all methods have on one backend"
+    return (
+        f"F {_number(anova['f'])}, p {anova['p_gg']:.2g} (Greenhouse-Geisser "
+        f"{anova['epsilon_gg']:.2f}), n {entry['seeds']}"
+    )
 
 
 def _number(x: float | None) -> str:

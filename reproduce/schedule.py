@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
+import os
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from ppn_tf import data
 from reproduce.options import ROOT, Session
@@ -65,8 +68,23 @@ def measured_steps(session: Session) -> dict[str, float]:
     return found
 
 
+def network(model: str, options: Iterable[Sequence[Any]] = ()) -> str:
+    """Return the name of a form of a network: without its Non-Local branch a step is cheap."""
+    return ", ".join([model, *(f"{name}={value}" for name, value in sorted(options))])
+
+
+def seconds_of(spec: RunSpec, seconds: Mapping[str, float]) -> float | None:
+    """Return the seconds of a run's step, None where nothing like it was measured.
+
+    Those of the network's usual form stand in for a form that was not measured.
+    """
+    return seconds.get(network(spec.model, spec.options), seconds.get(spec.model))
+
+
 def step_seconds(folder: Path, device: str) -> dict[str, float]:
-    """Return measured seconds per step by model: records of this device, else speed.json.
+    """Return measured seconds per step by `network`: records of this device, else speed.json.
+
+    Records of the backend in use count alone where a network has any.
 
     Parameters
     ----------
@@ -75,7 +93,7 @@ def step_seconds(folder: Path, device: str) -> dict[str, float]:
     device : str
         Name of the device.
     """
-    found: dict[str, list[float]] = {}
+    found: dict[str, dict[str, list[float]]] = {}
     # hidden ones are files that a killed process left unfinished
     for path in sorted(folder.glob("*/[!.]*.json")):
         try:
@@ -85,12 +103,18 @@ def step_seconds(folder: Path, device: str) -> dict[str, float]:
                 spec = record["spec"]
                 patches = spec.get("epoch_patches") or record["results"]["train_patches"]
                 per_epoch = math.ceil(patches / spec["training"]["batch_size"])
-                model = spec["model"]
+                name = network(spec["model"], spec.get("options", {}).items())
+                backend = record["environment"].get("backend", "")
                 # the first epoch holds the compilation
-                found.setdefault(model, []).append(statistics.median(seconds) / per_epoch)
+                step = statistics.median(seconds) / per_epoch
+                found.setdefault(name, {}).setdefault(backend, []).append(step)
         except (OSError, ValueError, KeyError, TypeError):
             continue
-    measured = {model: statistics.median(values) for model, values in found.items()}
+    mine = os.environ.get("KERAS_BACKEND", "tensorflow")
+    measured = {
+        name: statistics.median(each.get(mine) or itertools.chain(*each.values()))
+        for name, each in found.items()
+    }
     return _speed_record(folder.parent, device) | measured
 
 
@@ -134,8 +158,9 @@ def estimate(specs: Sequence[RunSpec], seconds: dict[str, float]) -> str:
     networks = [spec for spec in specs if spec.trivial is None]
     if not networks:
         return f"{len(specs)} runs to do, all of them trivial predictors (seconds each)"
-    unknown = sorted({spec.model for spec in networks if spec.model not in seconds})
-    known = [steps(spec) * seconds[spec.model] for spec in networks if spec.model in seconds]
+    each = [(spec, seconds_of(spec, seconds)) for spec in networks]
+    unknown = sorted({spec.model for spec, step in each if step is None})
+    known = [steps(spec) * step for spec, step in each if step is not None]
     text = f"{len(networks)} training{'s' if len(networks) > 1 else ''} to do"
     if not known:
         return f"{text}, for a time unknown: no measured step of {', '.join(unknown)} here"
@@ -152,7 +177,7 @@ def forecast(specs: Sequence[RunSpec], session: Session) -> str:
     """
     known_here = measured_steps(session)
     lines = [estimate(specs, known_here)]
-    if any(spec.trivial is None and spec.model not in known_here for spec in specs):
+    if any(spec.trivial is None and seconds_of(spec, known_here) is None for spec in specs):
         folders = {COMMITTED, store_of(session).folder}
         others = [measured_elsewhere(folder, session.device_name) for folder in folders]
         lines += [
@@ -170,7 +195,8 @@ def measured_elsewhere(folder: Path, device: str) -> dict[str, dict[str, float]]
     for path in sorted(folder.glob("*/[!.]*.json")):
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
-            maker, model = record["environment"]["device"], record["spec"]["model"]
+            maker, spec = record["environment"]["device"], record["spec"]
+            model = network(spec["model"], spec.get("options", {}).items())
         except (OSError, ValueError, KeyError, TypeError):
             continue
         if maker != device:
@@ -189,7 +215,7 @@ def plan(specs: Sequence[RunSpec], seconds: dict[str, float]) -> str:
     """List runs, a line each, in the order in which they would be made."""
     lines = []
     for spec in specs:
-        step = seconds.get(spec.model)
+        step = seconds_of(spec, seconds)
         time = "seconds" if spec.trivial else "?" if step is None else duration(steps(spec) * step)
         lines.append(f"{spec.hash}  {time:>8}  {spec.label}")
     return "\n".join(lines)

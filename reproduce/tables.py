@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
+import itertools
 import statistics as stdlib_statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -314,6 +315,9 @@ def tests(
 ) -> list[dict[str, Any]]:
     """Return the statistics of every metric: ANOVA, pairs, equivalence of `cnns`.
 
+    The ANOVA takes the seeds that all methods share on one backend, each pair those that its
+    two methods share; p of a pair is corrected for all pairs of methods.
+
     The margin of equivalence is half the column's published gap from PPN to the best
     CNN, fixed before any run: less than that could not explain the published advantage.
 
@@ -333,27 +337,41 @@ def tests(
             "methods": list(methods),
             "seeds": len(table),
         }
-        if len(table) < 2:
+        couples = list(itertools.combinations(methods, 2))
+        shared = {pair: seed_table(records, pair, block, metric) for pair in couples}
+        usable = {pair: both for pair, both in shared.items() if len(both) > 1}
+        if not usable:
             entry["skipped"] = (
-                f"paired statistics need at least 2 seeds on one backend, there are {len(table)}"
+                "paired statistics need at least 2 seeds on one backend, there are "
+                f"{max(map(len, shared.values()))}"
             )
         else:
             margin = compare.column_gap(paper, condition, metric) / 2
-            pairs = statistics.pairwise_paired(table, methods)
-            entry |= {
-                "anova": statistics.repeated_measures_anova(table, methods).to_dict(),
-                "pairs": [pair.to_dict() for pair in pairs],
-                "equivalence": [
-                    {"a": a, "b": b}
-                    | statistics.equivalence(
-                        table[:, methods.index(a)], table[:, methods.index(b)], margin=margin
-                    ).to_dict()
-                    for index, a in enumerate(cnns)
-                    for b in cnns[index + 1 :]
-                ],
-            }
+            entry |= _pair_tests(usable, cnns, len(couples), margin)
+        if len(table) > 1:
+            entry["anova"] = statistics.repeated_measures_anova(table, methods).to_dict()
         found.append(entry)
     return found
+
+
+def _pair_tests(
+    found: dict[tuple[str, str], np.ndarray], cnns: Sequence[str], family: int, margin: float
+) -> dict[str, Any]:
+    """Return the paired tests, each over all seeds that its two methods share."""
+    # differences of the equivalence tests have the order of `cnns`
+    ordered = found | {pair[::-1]: both[:, ::-1] for pair, both in found.items()}
+    return {
+        "pairs": [
+            one.to_dict()
+            for pair, both in found.items()
+            for one in statistics.pairwise_paired(both, pair, family=family)
+        ],
+        "equivalence": [
+            {"a": a, "b": b} | statistics.equivalence(*ordered[a, b].T, margin=margin).to_dict()
+            for a, b in itertools.combinations(cnns, 2)
+            if (a, b) in ordered
+        ],
+    }
 
 
 def csv_text(all_cells: Sequence[Cell]) -> str:

@@ -191,7 +191,7 @@ def test_statements_without_seeds_say_so(records):
     one = {method: {0: runs[0]} for method, runs in records.items()}
     tested = tables.tests(one, (*derived.CNNS, "ppn"), derived.CNNS, BLOCK, "clean")
     assert {entry["ours"] for entry in derived.statements(tested)} == {
-        "no record yet: needs 2 common seeds of all four"
+        "no record yet: needs 2 common seeds of two methods"
     }
     (largest,) = derived.significance(PAPER, tested, "paper")
     assert (largest.id, largest.ours, largest.n) == ("claims.anova_p_max", None, 0)
@@ -208,16 +208,13 @@ def test_set_up_is_measured_on_the_data(measured):
         "overlap_percent": 75,
     }
     assert {name: found[name, ""].ours for name in expected} == expected
-    assert found["patches", ""].verdict["status"] == compare.REPRODUCED
     # 48 of 61 rows
     assert found["train_percent", ""].ours == pytest.approx(4800 / 61)
-    assert found["train_percent", ""].verdict["status"] == compare.DIFFERS
-    # a setting is copied from the paper: it reproduces nothing
+    # what is set up as the paper says reproduces nothing
+    assert found["patches", ""].verdict is None
     assert (found["batch_size", ""].ours, found["batch_size", ""].verdict) == (32, None)
     # 161 x 161 where the measured scan is on this computer
     assert found["real_patterns", ""].ours in (None, 25921)
-    assert found["acquisition_ratio_90_30", "steps exact"].ours == pytest.approx(49)
-    assert found["acquisition_ratio_90_30", "steps released"].ours == pytest.approx((22 / 3) ** 2)
 
 
 def test_sizes_are_counted_on_the_networks():

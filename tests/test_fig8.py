@@ -192,8 +192,8 @@ def record(ssim, python_s, compiled_s, network_s, points, curve):
 def facts():
     epie = {
         0.30: record([0.2, 0.3], [8.0, 12.0], [1.0, 1.0], [0.5, 0.5], 25, [0.1, 0.2, 0.25, 0.25]),
-        0.60: record([0.7, 0.7], [30.0, 30.0], [2.0, 2.0], [1.0, 1.0], 64, [0.7] * 4),
-        0.80: record([0.95, 0.95], [90.0, 90.0], [4.0, 4.0], [3.0, 3.0], 256, [0.5, 0.9, 0.95, 1]),
+        0.60: record([0.7, 0.7], [30.0, 30.0], [2.0, 2.0], [1.0, 1.0], 64, [0.5, 0.6, 0.65, 0.7]),
+        0.80: record([0.95, 0.95], [90.0, 90.0], [4.0, 4.0], [3.0, 3.0], 256, [0.5, 0.9, 1, 1]),
         0.90: record([0.955, 0.955], [200.0, 200.0], [9.0, 9.0], [9.0, 9.0], 961, [0.955] * 4),
     }
     by_seed = {
@@ -244,11 +244,15 @@ def test_cells(facts):
     assert found["acquisition_ratio_90_30", "whole-pixel steps"].ours == pytest.approx(53.78, 1e-4)
     assert found["acquisition_ratio_90_30", "points of our scans"].ours == 961 / 25
     assert found["combined_efficiency", "ppn"].ours == 49 * 20
-    # at 80 %: 0.95 is 0.05 from the end, so only the last point stays within 0.01
     iterations = found["epie_iterations_max", "epie"]
-    assert iterations.ours == 200 and iterations.verdict["status"] == "reproduced"
+    assert iterations.ours == 150 and iterations.verdict["status"] == "reproduced"
     assert found["epie_overlap_min_percent", "epie"].ours == pytest.approx(80)
-    assert facts.converged_at(0.30) == 150 and facts.converged_at(0.60) == 50
+    assert facts.converged_at(0.30) == 150 and facts.converged_at(0.90) == 50
+    # at 60 % the last point alone lies within 0.01 of the end
+    assert facts.converged_at(0.60) is None
+    assert [row["iterations to converge"] for row in report.rows(facts)] == [
+        *("150", "more than 200", "150", "50")
+    ]
 
 
 def test_every_published_number_has_a_cell_without_any_measurement():

@@ -139,18 +139,20 @@ def test_durations(seconds, text):
     assert schedule.duration(seconds) == text
 
 
-def test_step_seconds_come_from_records_of_this_device(tmp_path):
-    def write(name, device, seconds):
+def test_step_seconds_come_from_records_of_this_device(tmp_path, monkeypatch):
+    def write(name, device, seconds, changes=()):
         folder = tmp_path / "runs" / name
         folder.mkdir(parents=True)
         record = {
             "spec": {"model": "ppn", "training": {"batch_size": 32}},
             "results": {"train_patches": 64},
             "cost": {"epochs": [{"seconds": s} for s in seconds]},
-            "environment": {"device": device},
+            "environment": {"device": device, "backend": "tensorflow"},
+            **dict(changes),
         }
         (folder / "tensorflow.json").write_text(json.dumps(record))
 
+    monkeypatch.setenv("KERAS_BACKEND", "tensorflow")
     write("a", "this", [90.0, 4.0, 4.0])
     write("b", "other", [1.0, 1.0])
     (tmp_path / "runs" / "c").mkdir()
@@ -159,8 +161,13 @@ def test_step_seconds_come_from_records_of_this_device(tmp_path):
     keys = ("model", "device", "train_step_s")
     speed = {"models": [dict(zip(keys, row, strict=True)) for row in rows]}
     (tmp_path / "speed.json").write_text(json.dumps(speed))
+    # another backend, and a cheaper form of the network
+    write("d", "this", [9.0, 9.0], {"environment": {"device": "this", "backend": "jax"}})
+    form = {"model": "ppn", "training": {"batch_size": 32}, "options": {"nonlocal_attention": None}}
+    write("e", "this", [1.0, 1.0], {"spec": form})
     # the median leaves the compilation of the first epoch out; two steps an epoch
-    assert schedule.step_seconds(tmp_path / "runs", "this") == {"ppn": 2.0, "dpi": 0.5}
+    cheap = "ppn, nonlocal_attention=None"
+    assert schedule.step_seconds(tmp_path / "runs", "this") == {"ppn": 2.0, "dpi": 0.5, cheap: 0.5}
 
 
 def test_a_device_without_records_learns_the_time_of_others(tmp_path, monkeypatch):

@@ -107,6 +107,21 @@ def test_statistics_say_what_they_compared_and_why_not(records):
     assert "significant after Bonferroni: " in render.statistics_text(entries)[3]
 
 
+def test_a_pair_uses_all_seeds_that_it_shares(records):
+    del records["dpi"][1], records["dpi"][2]
+    entries = tables.tests(records, ("dpi", "ptynet", "ppn"), ("dpi", "ptynet"), BLOCK, "clean")
+    psnr = next(e for e in entries if e["metric"] == "psnr_amp")
+    assert (psnr["seeds"], "anova" in psnr, "skipped" in psnr) == (1, False, False)
+    assert [(pair["a"], pair["b"], pair["n"]) for pair in psnr["pairs"]] == [("ptynet", "ppn", 3)]
+    # corrected for the three pairs of methods, not for the one that has seeds
+    (pair,) = psnr["pairs"]
+    assert pair["p_bonferroni"] == pytest.approx(min(1.0, 3 * pair["p"]))
+    assert psnr["equivalence"] == []
+    line = render.statistics_text(entries)[2 + entries.index(psnr)]
+    assert "no ANOVA, 1 seeds that all methods have on one backend" in line
+    assert "of 1 pairs" in line
+
+
 def test_csv_has_one_line_a_number(records):
     found = tables.cells(records, METHODS, BLOCK, "clean", "paper")
     rows = list(csv.DictReader(io.StringIO(tables.csv_text(found))))

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ppn_tf import spectrum
-from reproduce import compare
+from reproduce import compare, paired
 from reproduce.tables import Cell
 
 Record = dict[str, Any]
@@ -110,14 +110,12 @@ def ratio(reading: str, ppn: Record, cnn: Record, channel: str, kind: str) -> fl
 def ratios(
     records: Mapping[str, Runs], ppn: str, reading: str, channel: str, kind: str
 ) -> dict[str, dict[int, float]]:
-    """Return ratios by CNN and seed, for the seeds that PPN and the CNN share."""
-    own = records.get(ppn, {})
+    """Return ratios by CNN and seed, for the seeds that PPN and the CNN share on one backend."""
     found = {}
     for cnn in CNNS:
-        runs = records.get(cnn, {})
+        own, runs = paired.pair(records, (ppn, cnn))
         values = {
-            seed: ratio(reading, own[seed], runs[seed], channel, kind)
-            for seed in sorted(set(own) & set(runs))
+            seed: ratio(reading, record, runs[seed], channel, kind) for seed, record in own.items()
         }
         found[cnn] = {seed: value for seed, value in values.items() if value is not None}
     return found
@@ -162,7 +160,8 @@ def _extreme(
     if not values:
         return cell(key, ppn, metric, how, {}, {}, profile_name)
     cnn = pick(values, key=lambda name: statistics.fmean(values[name].values()))
-    runs = {seed: (records[ppn][seed], records[cnn][seed]) for seed in values[cnn]}
+    both = paired.rows(records, (ppn, cnn))
+    runs = {seed: both[seed] for seed in values[cnn]}
     return cell(key, ppn, metric, f"{how}: {cnn}", values[cnn], runs, profile_name, "ratio")
 
 

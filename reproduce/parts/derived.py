@@ -160,7 +160,7 @@ def statements(tested: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     found = []
     for (block, condition, ppn), entries in grouped(tested).items():
         usable = [entry for entry in entries if "pairs" in entry]
-        seeds = min((entry["seeds"] for entry in usable), default=0)
+        seeds = min((pair["n"] for entry in usable for pair in entry["pairs"]), default=0)
         answers = (
             ("PPN is significantly better than every CNN in every metric", _better(usable, ppn)),
             ("the three CNNs do not differ significantly", _alike(usable)),
@@ -172,7 +172,7 @@ def statements(tested: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
                 "block": block,
                 "method": ppn,
                 "seeds": seeds,
-                "ours": answer if usable else _NO_RECORD + ": needs 2 common seeds of all four",
+                "ours": answer if usable else _NO_RECORD + ": needs 2 common seeds of two methods",
             }
             for says, answer in answers
         ]

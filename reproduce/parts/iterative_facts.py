@@ -79,12 +79,16 @@ class Facts:
         """Seconds of a network over repeats."""
         return Series(tuple(self.epie[overlap]["cost"]["networks"][model]["seconds"]))
 
-    def converged_at(self, overlap: float) -> int:
-        """First point of the curve from which SSIM stays within `GAIN` of its end."""
+    def converged_at(self, overlap: float) -> int | None:
+        """First point of the curve from which SSIM stays within `GAIN` of its end.
+
+        None where the last point alone does: the curve has not settled.
+        """
         points = self.epie[overlap]["results"]["curve"]
         end = points[-1][CHANNEL]
         away = [i for i, point in enumerate(points) if abs(point[CHANNEL] - end) > GAIN]
-        return points[away[-1] + 1 if away else 0]["iterations"]
+        first = away[-1] + 1 if away else 0
+        return points[first]["iterations"] if first < len(points) - 1 else None
 
     def enough_overlap(self) -> float | None:
         """Smallest overlap from which no larger one gains more than `GAIN`."""

@@ -222,7 +222,9 @@ def rows(found: Facts) -> list[dict[str, str]]:
             row[f"{name} (s)"] = _spread(found.seconds(overlap, engine), ".3g")
         for model in found.networks:
             row[f"{model} (s)"] = _spread(found.network_seconds(overlap, model), ".3g")
-        row["iterations to converge"] = str(found.converged_at(overlap))
+        settled = found.converged_at(overlap)
+        last = record["results"]["curve"][-1]["iterations"]
+        row["iterations to converge"] = f"more than {last}" if settled is None else str(settled)
         table.append(row)
     return table
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ppn_tf import statistics
-from reproduce import compare, tables
+from reproduce import compare, paired, tables
 from reproduce.experiments import Block
 
 Record = dict[str, Any]
@@ -103,12 +103,12 @@ def overlap_statistics(runs: Runs, method: str, convention: str, metric: str) ->
 def drops(small: Runs, full: Runs, block: Block, metric: str) -> dict[int, float]:
     """Return by how many percent a score falls from the full training set to a small one.
 
-    100 (1 - small / full) on the seeds that both have.
+    100 (1 - small / full) on the seeds that both have on one backend.
     """
+    both = paired.rows({"small": small, "full": full}, ("small", "full"))
     return {
-        seed: 100
-        * (1 - tables.value(small[seed], block, metric) / tables.value(full[seed], block, metric))
-        for seed in sorted(set(small) & set(full))
+        seed: 100 * (1 - tables.value(few, block, metric) / tables.value(all_, block, metric))
+        for seed, (few, all_) in both.items()
     }
 
 

@@ -98,9 +98,10 @@ def _hours(specs: Mapping[str, RunSpec], speeds: Sequence[Mapping[str, float]]) 
     """Return the hours of all runs at each speed; a dash where a network's is unknown."""
     found = []
     for seconds in speeds:
-        if any(spec.model not in seconds for spec in specs.values()):
+        each = [(spec, schedule.seconds_of(spec, seconds)) for spec in specs.values()]
+        if any(step is None for _, step in each):
             found.append("-")
             continue
-        total = sum(schedule.steps(spec) * seconds[spec.model] for spec in specs.values())
+        total = sum(schedule.steps(spec) * step for spec, step in each)
         found.append(f"{total / 3600:.1f}" if total < 36000 else f"{total / 3600:.0f}")
     return found
