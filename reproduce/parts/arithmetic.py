@@ -3,7 +3,8 @@
 Every printed number stands for the interval that rounds to it (counts are exact). A
 statement *holds* if it does for the digits as printed, *holds within rounding* if it
 does for some numbers that would be printed alike, and *does not hold* if it does for
-none. It *cannot be checked* where a number is missing. The list is in
+none. It *cannot be checked* where a number is missing, or where the statement is a test
+whose number of runs is not printed. The list is in
 ``published_checks.py``.
 """
 
@@ -21,7 +22,8 @@ HOLDS = "holds"
 WITHIN_ROUNDING = "holds within rounding"
 DOES_NOT_HOLD = "does not hold"
 CANNOT = "cannot be checked: value missing"
-STATUSES = (HOLDS, WITHIN_ROUNDING, DOES_NOT_HOLD, CANNOT)
+UNDECIDED = "cannot be checked: number of runs missing"
+STATUSES = (HOLDS, WITHIN_ROUNDING, DOES_NOT_HOLD, CANNOT, UNDECIDED)
 
 #: Units of counts, which nobody rounds.
 COUNTS = ("patches", "points", "patterns", "px", "epochs", "runs", "iterations")
@@ -66,6 +68,8 @@ class Check:
     where : str
         Place in the paper, for statements that are no published number.
     unit, note : str
+    decides : bool
+        False for a number that informs and decides nothing.
     """
 
     id: str
@@ -78,6 +82,7 @@ class Check:
     where: str = ""
     unit: str = ""
     note: str = ""
+    decides: bool = True
 
 
 @dataclasses.dataclass(frozen=True)
@@ -176,7 +181,7 @@ def check(paper: Mapping[str, Published], one: Check) -> Finding:
         found and found.value,
         found and found.low,
         found and found.high,
-        CANNOT if missing else judge(found, one.relation, target),
+        CANNOT if missing else judge(found, one.relation, target) if one.decides else UNDECIDED,
         tuple(missing),
     )
 

@@ -181,7 +181,8 @@ def poca(record: Record, full: Mapping[str, Mapping[str, float]] | None = None) 
         f"{_level(results(record))}Differences are PoCA minus the other form; 'would be found' "
         "is the true difference that a comparison of this size finds in 80 % of its "
         "repetitions, and 'seeds for the published' how many it would take to find what Table "
-        "II prints for PoCA against no Non-Local branch. " + how(record)
+        "II prints for PoCA: against plain attention for MHSA, else against no Non-Local branch. "
+        + how(record)
     )
     measured = {"comparisons": found, "seeds": seeds, "full": trained, "how": record["how"]}
     return Finding(
@@ -283,7 +284,7 @@ def _poca_rows(found: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
                 "difference": audit_leaks.told(one, unit),
                 "n": str(one["n"]),
                 "would be found": f"{one['detectable']:.2f} {unit}",
-                "published, no NLB": f"{one['published']:+.2f} {unit}",
+                "published": f"{one['published']:+.2f} {unit}",
                 "seeds for the published": "> 1000"
                 if one["needed"] is None
                 else str(one["needed"]),

@@ -108,7 +108,7 @@ def against_itself(findings: Sequence[Finding]) -> list[str]:
     return [
         "## The paper against itself",
         "",
-        f"{len(findings)} statements that the published numbers decide. {total}. Every printed "
+        f"{len(findings)} checks of published numbers against each other. {total}. Every printed "
         "number stands for the interval that rounds to it; counts are exact.",
         "",
         render.aligned(compare.markdown_table([_finding(finding) for finding in shown])),
