@@ -67,7 +67,7 @@ def grid(profile: Any, object_name: str, seeds: int | None) -> Any:
 
 def make(here: Context) -> Output:
     """Set scores against the weight, and judge the claimed improvement."""
-    from reproduce import compare, experiments, render, tables
+    from reproduce import compare, experiments, paired, render, tables
     from reproduce.parts import loss_analysis, loss_report
 
     block = experiments.block(BLOCK)
@@ -79,7 +79,7 @@ def make(here: Context) -> Output:
     shared = {weight: found[loss_of(weight)][SEED] for weight in weights}
     trend = loss_analysis.trend(shared, block, CLAIMED)
     spread = loss_analysis.seed_spread(found.values(), block)
-    cells += _claims(here, trend["nssim"], [record["hash"] for record in shared.values()])
+    cells += _claims(here, trend["nssim"], [paired.name(record) for record in shared.values()])
     rows = render.layout([cell for cell in cells if cell.method in methods and cell.n])
     missing = [f"{w:g}" for w in WEIGHTS[here.profile.name] if w not in weights]
     body = [

@@ -41,6 +41,15 @@ def by_backend(record: Record) -> dict[str, Record]:
     return found
 
 
+def name(record: Record) -> str:
+    """Return the run's hash and backend, as its file lies in ``results/runs``: HASH/BACKEND.
+
+    A record without an environment has its hash alone.
+    """
+    backend = record.get("environment", {}).get("backend")
+    return f"{record['hash']}/{backend}" if backend else record["hash"]
+
+
 def rows(records: Records, methods: Sequence[str]) -> dict[int, list[Record]]:
     """Return the records of every seed that all methods have on one backend.
 

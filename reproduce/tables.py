@@ -109,7 +109,7 @@ class Cell:
         Number of seeds; None for numbers that depend on no seed.
     verdict : dict or None
     runs : tuple of str
-        Hashes of the runs.
+        Names of the runs' records, see `reproduce.paired.name`.
     unit : str
         Unit of `published` and `ours`.
     how : str
@@ -273,7 +273,7 @@ class _Judge:
             sd,
             len(values),
             judged and judged.to_dict(),
-            tuple(runs[seed]["hash"] for seed in sorted(runs)),
+            tuple(paired.name(runs[seed]) for seed in sorted(runs)),
             UNITS[metric],
         )
 

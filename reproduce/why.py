@@ -226,7 +226,9 @@ def run_lines(cell: Mapping[str, Any], folder: Path) -> list[str]:
     """Name the records behind a cell: hash, seed, backend, device, commit, file."""
     lines = []
     for key in cell.get("runs") or ():
-        paths = sorted((folder / key).glob("[!.]*.json"))
+        # a name says its backend; one without an environment is all that lies there
+        one = folder / f"{key}.json"
+        paths = [one] if "/" in key and one.exists() else sorted((folder / key).glob("[!.]*.json"))
         if not paths:
             lines.append(f"    run {key}: its record is not in {folder}")
         for path in paths:
@@ -237,8 +239,9 @@ def run_lines(cell: Mapping[str, Any], folder: Path) -> list[str]:
                 lines.append(f"    run {key}: {path} cannot be read: {error!r}")
                 continue
             lines.append(
-                f"    run {key}: {spec['model']}, seed {spec['seed']}, {environment['backend']}, "
-                f"{environment['device']}, commit {environment['commit'] or 'unknown'}, {path}"
+                f"    run {path.parent.name}: {spec['model']}, seed {spec['seed']}, "
+                f"{environment['backend']}, {environment['device']}, commit "
+                f"{environment['commit'] or 'unknown'}, {path}"
             )
     return lines
 

@@ -246,7 +246,7 @@ def cell(
         sd,
         len(numbers),
         judged and judged.to_dict(),
-        tuple(record["hash"] for seed in runs for record in runs[seed]),
+        tuple(paired.name(record) for seed in runs for record in runs[seed]),
         published.unit if published else unit,
         how,
     )

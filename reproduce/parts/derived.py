@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ppn_tf import statistics
-from reproduce import compare, tables
+from reproduce import compare, paired, tables
 from reproduce.experiments import Block
 from reproduce.tables import METRICS, Cell, Record
 
@@ -110,7 +110,7 @@ def percent(
         spread,
         len(single),
         verdict and verdict.to_dict(),
-        _hashes(records, pair),
+        _names(records, pair),
         "%",
         f"100 ({direction}), a = mean {wanted.metric} of {pair[0]}, b = that of {pair[1]}, "
         "over their common seeds; spread of the same over single seeds",
@@ -233,6 +233,6 @@ def _judged(
     return compare.verdict(published, ours, spread, n, column_gap=None, profile=profile)
 
 
-def _hashes(records: Records, methods: Sequence[str]) -> tuple[str, ...]:
-    seeds = set.intersection(*(set(records.get(method, {})) for method in methods))
-    return tuple(records[method][seed]["hash"] for method in methods for seed in sorted(seeds))
+def _names(records: Records, methods: Sequence[str]) -> tuple[str, ...]:
+    rows = paired.rows(records, methods).values()
+    return tuple(paired.name(row[place]) for place in range(len(methods)) for row in rows)

@@ -7,6 +7,8 @@ import statistics
 from collections.abc import Mapping
 from typing import Any
 
+from reproduce import paired
+
 #: SSIM below which a difference is no gain: the rule that says where ePIE has converged.
 GAIN = 0.01
 
@@ -127,7 +129,7 @@ def facts(
     for (block, _), by_model in ppn.items():
         for model, by_seed in by_model.items():
             held = [r for _, r in sorted(by_seed.items()) if "overlap" in r["results"]]
-            runs[block, model] = tuple(record["hash"] for record in held)
+            runs[block, model] = tuple(paired.name(record) for record in held)
             for overlap in epie if held else ():
                 entries = [record["results"]["overlap"][f"{overlap:.2f}"] for record in held]
                 for channel in ("amplitude", "phase"):

@@ -159,7 +159,7 @@ def cell(
         sd,
         n,
         judged and judged.to_dict(),
-        tuple(record["hash"] for record in runs),
+        tuple(paired.name(record) for record in runs),
         published.unit if published else unit,
         how,
     )

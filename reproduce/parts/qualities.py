@@ -131,7 +131,7 @@ def cells(
                         statistics.stdev(values) if len(values) > 1 else None,
                         len(values),
                         None,
-                        tuple(runs[seed]["hash"] for seed in by_seed),
+                        tuple(paired.name(runs[seed]) for seed in by_seed),
                         unit,
                         how,
                     )

@@ -170,7 +170,7 @@ def answers_of(
         published = paper.get(cell.get("id") or "")
         if published is None:
             continue
-        keys = [(key, _backend(document, key)) for key in cell.get("runs", ())]
+        keys = [_run(document, name) for name in cell.get("runs", ())]
         own = tuple(runs[key] for key in keys if key in runs)
         making = {} if keys else dict(made.get(document.exhibit, {}))
         if making and document.device:
@@ -179,8 +179,11 @@ def answers_of(
     return found
 
 
-def _backend(document: Document, key: str) -> str:
-    return document.environments.get(key, {}).get("backend", "tensorflow")
+def _run(document: Document, name: str) -> tuple[str, str]:
+    """Return hash and backend of a cell's run; see `reproduce.paired.name`."""
+    key, _, backend = name.partition("/")
+    known = document.environments.get(key, {}).get("backend", "tensorflow")
+    return key, backend or known
 
 
 def numbers(

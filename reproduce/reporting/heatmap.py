@@ -53,12 +53,12 @@ def heatmaps(
 ) -> list[Heatmap]:
     """Return the heatmaps of all runs that Table I rests on."""
     wanted = {
-        key
+        name.partition("/")[0]
         for document in documents
         if document.exhibit == "table1"
         for cell in document.cells
         if cell.get("id")
-        for key in cell.get("runs", ())
+        for name in cell.get("runs", ())
     }
     groups: dict[tuple[str, str, int], dict[str, list[Run]]] = {}
     for run in runs:
