@@ -79,6 +79,9 @@ HOW = (
     "- patches: mean spectrum of the patches of region gap, which share no pixel with training; "
     "field: stitched region lower-right, Hann window. The mean of every image is removed",
     "- shares are of the diagonal profile; the rest lies beyond Nyquist (1 to 1.41)",
+    "- the paper does not say whether its Nyquist is that of an image axis or the end of the "
+    "diagonal, its corner. The first, fixed before any run, is judged; '(corner)' has the other, "
+    "with bands 1.41 times as wide",
     "- floor: median power beyond Nyquist, over the truth's: above 1 the prediction has more "
     "there than the truth",
     "- a ratio above 1 says that PPN has more power in the middle band than the CNN, not that it "

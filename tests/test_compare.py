@@ -361,3 +361,22 @@ def test_tables_refuse_unknown_columns():
         compare.markdown_table([{"a": 1}, {"a": 1, "b": 2}])
     with pytest.raises(DataError, match="a table without rows needs its columns named"):
         compare.latex_table([])
+
+
+def test_noise_alone_reproduces_no_number_without_a_column():
+    paper = compare.load_paper()
+    ratio = paper["claims.mid_frequency_attenuation_max"]
+    assert (ratio.value, ratio.unit) == (3.7, "ratio")
+
+    def status(mean, sd):
+        return compare.verdict(ratio, mean, sd, 5, column_gap=None, profile="paper").status
+
+    # half of the distance from a ratio of 1 is 1.35
+    assert status(4.0, 0.6) == compare.REPRODUCED
+    assert status(4.0, 0.7) == compare.CANNOT_SPREAD
+    # beyond the bound there is a difference, however wide the bound
+    assert status(5.2, 0.7) == compare.DIFFERS
+    gain = paper["claims.v1_psnr_percent"]
+    judged = compare.verdict(gain, -1.5, 4.6, 5, column_gap=None, profile="paper")
+    assert judged.status == compare.CANNOT_SPREAD
+    assert judged.reason.endswith("which is not below half the distance from no effect of 5.4")

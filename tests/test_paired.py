@@ -2,11 +2,12 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from ppn_tf.training import TrainingConfig
 from reproduce import experiments, paired, runs, tables
-from reproduce.parts import audit_pilot, audit_short
+from reproduce.parts import audit_pilot, audit_short, bands, qualities
 from reproduce.specification import RunSpec
 
 BLOCK = experiments.block("sound")
@@ -86,3 +87,45 @@ def test_the_store_gives_the_records_of_other_backends_too(tmp_path, monkeypatch
     assert sorted(paired.by_backend(found)) == ["jax", "tensorflow", "torch"]
     # what is written again holds one record alone
     assert json.loads(json.dumps(found)) == record(own)
+
+
+def test_bands_divide_runs_of_one_backend_alone():
+    def record(backend, middle):
+        power = {"frequency": [0.1, 0.5], "power": [1.0 - middle, middle]}
+        side = {"prediction": {"patches": power}}
+        found = {"results": {"spectrum": {"gap": {"amplitude": side}}}, "hash": "h"}
+        return found | {"environment": {"backend": backend}}
+
+    records = {
+        "ppn": {
+            0: record("tensorflow", 0.4),
+            1: paired.Finished.of(record("tensorflow", 0.4), [record("jax", 0.3)]),
+        },
+        "dpi": {0: record("jax", 0.1), 1: record("jax", 0.1)},
+    }
+    found = bands.ratios(records, "ppn", "share", "amplitude", "patches")
+    assert found["dpi"] == {1: pytest.approx(3)}
+
+
+def test_bands_reach_nyquist_or_the_end_of_the_diagonal():
+    one = bands.Profile(np.array([0.1, 0.4, 0.6]), np.array([1.0, 1.0, 2.0]))
+    assert one.shares["mid"] == pytest.approx(0.75)
+    # over the square root of 2: 0.07, 0.28 and 0.42
+    assert one.to_corner.shares["mid"] == pytest.approx(0.5)
+
+
+def test_a_claim_counts_seeds_that_all_methods_have_on_one_backend():
+    def record(backend, edge_px):
+        edge = {"prediction_px": edge_px, "truth_px": 0.8, "lost": 0.0}
+        patches = {"amplitude": {"patches": {"edge": edge}}}
+        return {"results": {"sharpness": patches}, "environment": {"backend": backend}}
+
+    only_edges = {"edge_patches": qualities.CLAIMED["edge_patches"]}
+    records = {
+        "ppn": {seed: record("jax", 1.0) for seed in range(3)},
+        "dpi": {0: record("jax", 2.0), 1: record("jax", 0.9), 2: record("tensorflow", 2.0)},
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(qualities, "CLAIMED", only_edges)
+        (line,) = qualities.said(records, "ppn", ("dpi", "ptynet"), ("amplitude",))
+    assert line.endswith("amplitude: ppn is better than all of dpi in 1 of 2 seeds")

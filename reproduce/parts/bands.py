@@ -31,6 +31,8 @@ READINGS = {
     "share": "mid-band share of the diagonal profile, PPN's over the CNN's",
     "power": "mid-band power of the diagonal profile, PPN's over the CNN's",
     "loss": "share of the true mid-band power that is lost, the CNN's over PPN's",
+    "share (corner)": "mid-band share with bands up to the end of the diagonal, PPN's over the "
+    "CNN's",
 }
 
 
@@ -55,6 +57,11 @@ class Profile:
         if not self.power.sum() > 0:
             return None
         return spectrum.profile_band_energies(self.frequency, self.power)
+
+    @property
+    def to_corner(self) -> Profile:
+        """The same with the end of the diagonal as Nyquist: bands are 1.41 times as wide."""
+        return Profile(self.frequency / np.sqrt(2), self.power)
 
     @property
     def mid(self) -> float:
@@ -92,9 +99,11 @@ def spread(runs: Runs, channel: str, kind: str) -> tuple[np.ndarray, ...]:
 def ratio(reading: str, ppn: Record, cnn: Record, channel: str, kind: str) -> float | None:
     """Return the attenuation of a CNN relative to PPN in one seed, see `READINGS`."""
     ours, other = (profile(record, channel, kind) for record in (ppn, cnn))
+    if reading == "share (corner)":
+        ours, other = ours.to_corner, other.to_corner
     if None in (ours.shares, other.shares):
         return None
-    if reading == "share":
+    if reading.startswith("share"):
         pair = ours.shares["mid"], other.shares["mid"]
     elif reading == "power":
         pair = ours.mid, other.mid
@@ -181,6 +190,10 @@ def share_cells(
                     values = _shares(runs, method, channel, kind, band)
                     pairs = {seed: (runs[seed],) for seed in values}
                     found.append(cell(key, method, metric, how, values, pairs, profile_name))
+                    if band == "mid":
+                        wide = _shares(runs, method, channel, kind, band, corner=True)
+                        names = f"{metric} (corner)", f"{how}, bands up to the diagonal's end"
+                        found.append(cell(None, method, *names, wide, pairs, profile_name))
     return found
 
 
@@ -199,10 +212,17 @@ def _published(method: str, band: str, kind: str) -> str | None:
     return ids.get((band, method)) if kind == "patches" else None
 
 
-def _shares(runs: Runs, method: str, channel: str, kind: str, band: str) -> dict[int, float]:
+def _shares(
+    runs: Runs, method: str, channel: str, kind: str, band: str, *, corner: bool = False
+) -> dict[int, float]:
     side = "truth" if method == "truth" else "prediction"
-    found = {seed: profile(record, channel, kind, side).shares for seed, record in runs.items()}
-    return {seed: shares[band] for seed, shares in found.items() if shares is not None}
+    found = {}
+    for seed, record in runs.items():
+        one = profile(record, channel, kind, side)
+        shares = (one.to_corner if corner else one).shares
+        if shares is not None:
+            found[seed] = shares[band]
+    return found
 
 
 def unanswered(every: Sequence[Cell], profile_name: str) -> list[Cell]:
