@@ -66,6 +66,11 @@ def set_up(paper: Mapping[str, compare.Published], object_name: str, profile: st
         ("train_patches", len(train), "patches in rows 0-47 of the scan"),
         ("train_percent", 100 * len(train) / len(scan.patterns), "their share of all patches"),
         (
+            "test_percent",
+            100 * (1 - len(train) / len(scan.patterns)),
+            "the other rows; each block says which of them it tests",
+        ),
+        (
             "validation_percent",
             100 * len(validation) / len(train),
             f"{len(validation)} of {len(train)} patches; {len(fitted)} are fitted",
@@ -76,6 +81,7 @@ def set_up(paper: Mapping[str, compare.Published], object_name: str, profile: st
         ("batch_size", training.batch_size, "of all runs"),
         ("learning_rate", training.learning_rate, "of all runs, that of the authors' code"),
         ("plateau_factor", training.plateau_factor, "of all runs"),
+        ("plateau_min_delta", training.plateau_min_delta, "of all runs"),
         ("plateau_patience", training.plateau_patience, "of all runs"),
     )
     # the scan was made as the paper says, so that equal numbers are no result
