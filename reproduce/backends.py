@@ -1,7 +1,7 @@
 """Do records of TensorFlow and of JAX agree? The same runs made on both, side by side.
 
-Claim      None of the paper's. A record made on either backend may answer for a published
-           number only if the backend is worth less than the seed.
+Claim      None of the paper's. Records of either backend answer for published numbers: so the
+           backend should be worth less than the seed. A few seeds cannot settle it.
 Command    python reproduce/backends.py                     (on the active backend)
            KERAS_BACKEND=jax python reproduce/backends.py   (on the other)
            Both with --profile quick --seeds 5 --out results/backends: minutes, not hours

@@ -123,7 +123,11 @@ def percent(cell: Cell) -> str:
 
 def attenuation_text(every: Sequence[Cell]) -> list[str]:
     """Return a line per reading: smallest and largest ratio, next to the paper's."""
-    lines = ["Published: 2.1 to 3.7. The first reading is judged, single patches alone.", ""]
+    from reproduce.parts import bands
+
+    lines = ["Published: 2.1 to 3.7. 'share' is judged, of single patches alone.", ""]
+    lines += [f"- {name}: {how}" for name, how in bands.READINGS.items()]
+    lines.append("")
     pairs: dict[tuple[str, str], list[Cell]] = {}
     for cell in every:
         end, _, rest = cell.metric.partition(" ")
@@ -138,7 +142,7 @@ def attenuation_text(every: Sequence[Cell]) -> list[str]:
             f"({low.how.rpartition(': ')[2]}, {high.how.rpartition(': ')[2]}), n {low.n}"
             + (f"; {' / '.join(verdicts)}" if verdicts else "")
         )
-    if len(lines) == 2:
+    if len(lines) == 3 + len(bands.READINGS):
         lines.append("- needs a common seed of PPN and all three CNNs")
     return lines
 

@@ -35,7 +35,7 @@ _OTHERS = (("#332288", "h"), ("#44AA99", "d"), ("#AA4499", ">"), ("#117733", "p"
 #: Names as figures print them.
 NAMES = {
     "truth": "ground truth",
-    "ppn": "PPN (text)",
+    "ppn": "PPN (III-B)",
     "ppn-released": "PPN (released)",
     "ptychonn": "PtychoNN",
     "ptynet": "PtyNet",

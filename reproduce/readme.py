@@ -3,7 +3,7 @@
 Claim      What they say of our numbers is what the records say.
 Command    python reproduce/readme.py           (writes them)
            python reproduce/readme.py --check   (exit status 1 if one differs)
-Written    README.md and docs/cluster.md, between the marks of each block
+Written    README.md, docs/cluster.md and docs/reliability.md, between the marks of each block
 """
 
 from __future__ import annotations
@@ -20,10 +20,13 @@ from ppn_tf.files import write_text
 from reproduce.options import ROOT, run_script
 
 #: Blocks of the README; each stands between two marks of its name.
-BLOCKS = ("results", "costs", "reliability")
+BLOCKS = ("results", "costs")
 
 #: Blocks of other documents.
-DOCUMENTS = {ROOT / "docs" / "cluster.md": ("long scan",)}
+DOCUMENTS = {
+    ROOT / "docs" / "cluster.md": ("long scan",),
+    ROOT / "docs" / "reliability.md": ("reliability",),
+}
 BEGIN = "<!-- {}: written by reproduce/readme.py -->"
 END = "<!-- end of {} -->"
 

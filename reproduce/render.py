@@ -45,6 +45,23 @@ def legend(blocks: Sequence[Block]) -> list[str]:
     ]
 
 
+def backends(every: Sequence[Cell]) -> list[str]:
+    """Say of which backend the records behind the rows are, in one line; none without records."""
+    found: dict[str, set[str]] = {}
+    for cell in every:
+        for name in cell.runs:
+            key, _, backend = name.partition("/")
+            if backend:
+                found.setdefault(backend, set()).add(key)
+    if not found:
+        return []
+    counts = " and ".join(f"{len(keys)} on {name}" for name, keys in sorted(found.items()))
+    return [
+        f"- records behind the rows: {counts}. `backends.md` compares the two; paired statistics "
+        "take pairs of one backend alone"
+    ]
+
+
 def layout(every: Sequence[Cell]) -> list[dict[str, str]]:
     """Arrange cells as rows: condition and method, then published and each block."""
     rows: dict[tuple[str, str, str], dict[str, str]] = {}
@@ -100,7 +117,7 @@ def statistics_text(tested: Sequence[dict[str, Any]]) -> list[str]:
         )
     skipped = sum("skipped" in entry for entry in tested)
     if skipped:
-        lines.append(f"- {skipped} of {len(tested)} comparisons have fewer than 2 common seeds")
+        lines.append(f"- {skipped} of {len(tested)} comparisons: no pair of methods shares 2 seeds")
     return lines + [""]
 
 

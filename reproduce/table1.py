@@ -72,6 +72,7 @@ def make(here: Context) -> Output:
             "- noisy: our noise model `reference` (Poisson at 5e4 photons a pattern and Gaussian "
             "readout of 1 photon), in training and test; the paper's level is not published",
             "- PtyNet's epochs are not stated in the paper: 45, as for PtychoNN",
+            *render.backends(every),
             "",
             *render.statistics_text(tested),
         ]

@@ -51,7 +51,8 @@ LETTERS = {
 }
 LEGEND = (
     "R reproduced, O same ordering, D differs, S cannot be checked (spread), "
-    "? cannot be checked, * provisional (fewer than 5 seeds)"
+    "? cannot be checked (its published value is missing, or another published number contradicts "
+    "it), * provisional (fewer than 5 seeds)"
 )
 
 

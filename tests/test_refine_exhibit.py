@@ -117,12 +117,12 @@ def test_tables(found):
     rows = report.rows(found, "epie", "r", report.R_LEVEL)
     assert rows == [
         {"start": "flat (ones)", "30 %": "27 (25 to 31)", "60 %": "> 200 (40 to > 200)"},
-        {"start": "PPN (text)", "30 %": "9", "60 %": "9 (8 to > 200)"},
+        {"start": "PPN (III-B)", "30 %": "9", "60 %": "9 (8 to > 200)"},
     ]
     assert report.ends(found, "epie")[0]["30 %"] == "0.300 to 0.020"
-    assert report.ranking(found)[0].endswith("of 2 overlaps: PPN (text) at 2.")
+    assert report.ranking(found)[0].endswith("of 2 overlaps: PPN (III-B) at 2.")
     assert "no start gets there" in report.ranking(found)[1]
-    assert "PPN (text) 0.50 s" in report.costs(found)[0]
+    assert "PPN (III-B) 0.50 s" in report.costs(found)[0]
 
 
 def test_the_body_names_what_is_missing(found):

@@ -102,7 +102,7 @@ def test_statistics_say_what_they_compared_and_why_not(records):
         "paired statistics need at least 2 seeds on one backend, there are 1"
     }
     assert render.statistics_text(skipped)[2] == (
-        "- 6 of 6 comparisons have fewer than 2 common seeds"
+        "- 6 of 6 comparisons: no pair of methods shares 2 seeds"
     )
     assert "significant after Bonferroni: " in render.statistics_text(entries)[3]
 

@@ -55,8 +55,8 @@ def branch(measured: Mapping[str, Any], operations: Mapping[str, float] | None) 
         "offset whatever the pattern holds. The table has the standard deviation over test images "
         "of what the branch gives the fusion, over its root mean square. At initialisation all "
         "offsets are zero, and chained LayerNorms enlarge rounding: the first column is rounding, "
-        f"not content. From the first Adam step on (batch 8) it is at most {late:.0e} in the "
-        f"released graph, and at least {alive:.0e} after the last step in its repair and in the "
+        f"not content. From the first Adam step on (batch 8) it is at most {late:.1e} in the "
+        f"released graph, and at least {alive:.1e} after the last step in its repair and in the "
         f"network of section III-B. {cost}"
         '"Made constant" is the largest change of any output pixel on the [0, 1] scale after the '
         "last step if the branch gives its mean over images instead: for the released graph the "

@@ -15,7 +15,10 @@ def draw(here: Any, found: Facts, block: str) -> tuple[str, ...]:
     """Draw SSIM, time and convergence."""
     import matplotlib.pyplot as plt
 
-    remarks = []
+    remarks = [
+        f"(a) {block} block; (a), (b) mean and standard deviation over repeats or seeds; "
+        "(c) one repeat"
+    ]
     if here.session.object_name == "stand-in":
         remarks.append("stand-in object")
     if here.profile.name != "paper":

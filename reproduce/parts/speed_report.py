@@ -257,7 +257,7 @@ def _epie(rows: Rows) -> list[str]:
         "scipy.fft; relative distance of the objects after one sweep, and of the error "
         "curves over 20.",
         "",
-        _table([{name: row.get(name) for name in names} for row in epie]),
+        _table([{name: _digits(row.get(name)) for name in names} for row in epie]),
     ]
     lines = [
         {"row": row["row"], "start": start, **found}
@@ -281,6 +281,11 @@ def _epie(rows: Rows) -> list[str]:
     if lines:
         parts += ["The same with the updates of a batch made at once:", "", _table(lines)]
     return parts
+
+
+def _digits(value: Any) -> Any:
+    """Return a float with four digits."""
+    return float(f"{value:.4g}") if isinstance(value, float) else value
 
 
 def _beside_ptychi(rows: Rows, lacking: str) -> list[str]:

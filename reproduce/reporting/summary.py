@@ -74,7 +74,8 @@ def markdown(report: Report) -> str:
             "Published → ours ± standard deviation over n seeds, verdict:",
             _table(head, rows),
             _table(["number", "where", "published", "ours, verdict"], others),
-            f"{letters}; \\* provisional: fewer than {compare.SEEDS} seeds.",
+            f"{letters} (a published value is missing, or another one contradicts it); \\* "
+            f"provisional: fewer than {compare.SEEDS} seeds.",
         ]
     )
 
