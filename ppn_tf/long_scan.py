@@ -25,6 +25,7 @@ from tqdm import tqdm
 
 from ppn_tf import cluster, devices, field_parts, long_scan_job, pieces, stitching
 from ppn_tf.data.formats import hdf5
+from ppn_tf.data.formats.frames import Frames
 from ppn_tf.detector import Fit, check_side
 from ppn_tf.errors import ClusterError, DataError, OptionError
 from ppn_tf.field_parts import Place
@@ -45,16 +46,18 @@ class LongScan:
     ----------
     path : Path
     key : str
-        Data set (N, H, W) of counts, zero frequency at the pixel ``(H // 2, W // 2)``.
+        Data set of counts, see `ppn_tf.data.formats.frames.Frames`.
     corners_px : (N, 2) float
         Row and column of the top-left corner of each patch on the field, after the fit of
         `Settings`.
     shape : (int, int)
         Rows and columns of the field [px].
     mask : (H, W) bool, optional
-        True where the detector is valid.
+        True where the detector is valid; zero frequency at ``(H // 2, W // 2)``.
     place : Place, optional
         Where the field lies on the scan; written beside it.
+    zero_frequency : {"centre", "corner"}
+        Where it lies in the data set.
 
     Raises
     ------
@@ -68,12 +71,13 @@ class LongScan:
     shape: tuple[int, int]
     mask: np.ndarray | None = None
     place: Place | None = None
+    zero_frequency: str = "centre"
 
     def __post_init__(self) -> None:
         with hdf5.opened(Path(self.path)) as file:
             found = hdf5.dataset(file, self.key)
-            shape = None if found is None else found.shape
-        if shape is None or len(shape) != 3 or np.shape(self.corners_px) != (shape[0], 2):
+            shape = None if found is None else Frames(found, self.zero_frequency).shape
+        if shape is None or np.shape(self.corners_px) != (shape[0], 2):
             raise DataError(
                 f"{self.path}: expected the key {self.key!r} with patterns (N, H, W) and positions "
                 f"(N, 2), received {shape} and {np.shape(self.corners_px)}"
@@ -209,7 +213,7 @@ def make_part(job: dict[str, Any]) -> dict[str, Any]:
         model = _model(job["model"], job["model_sha256"])
     window = model.input_shape[1:3]
     with _timed(stage_s, "read"), hdf5.opened(Path(job["path"])) as file:
-        counts = hdf5.dataset(file, job["key"])
+        counts = Frames(hdf5.dataset(file, job["key"]), job["zero_frequency"])
         check_side(job["fit"].window_px(counts.shape[1:]), window)
         patterns = job["fit"].patterns(counts[job["start"] : job["stop"]], job["mask"])
     with _timed(stage_s, "network"):
@@ -316,6 +320,7 @@ def _jobs(scan: LongScan, settings: Settings, folder: Path) -> Iterator[dict[str
         yield {
             "path": str(Path(scan.path).resolve()),
             "key": scan.key,
+            "zero_frequency": scan.zero_frequency,
             "start": start,
             "stop": stop,
             "corners_px": np.asarray(scan.corners_px[start:stop], dtype=np.float64),

@@ -57,6 +57,7 @@ def identity_of(scan: LongScan, settings: Settings) -> dict[str, Any]:
         "bytes": file.st_size,
         "changed_ns": file.st_mtime_ns,
         "key": scan.key,
+        "zero_frequency": scan.zero_frequency,
         "positions_sha256": hashlib.sha256(positions.tobytes()).hexdigest(),
         "mask_sha256": hashlib.sha256(mask).hexdigest(),
         "shape": list(scan.shape),

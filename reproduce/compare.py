@@ -154,14 +154,21 @@ def verdict(
     provisional = n is not None and n < SEEDS
     place = "within" if within else "beyond"
     facts = f"a difference of {difference:+.4g} is {place} the bound of {bound:.4g}"
-    gap, named = column_gap, "published gap"
-    if gap is None and within and bound > published.printed_unit / 2:
-        gap, named = abs(published.value - (published.unit == "ratio")), "distance from no effect"
+    gap, named = _gap(published, column_gap, bound) if within else (column_gap, "published gap")
     # nor may a bound of exactly half the gap pass by rounding
     if gap is not None and bound >= gap / 2 * (1 - 1e-9):
         facts += f", which is not below half the {named} of {gap:.4g}"
         return Verdict(CANNOT_SPREAD, bound, difference, facts, provisional)
     return Verdict(REPRODUCED if within else DIFFERS, bound, difference, facts, provisional)
+
+
+def _gap(published: Published, column_gap: float | None, bound: float) -> tuple[float | None, str]:
+    """Return what a bound must tell apart, and its name; None where rounding makes the bound."""
+    if column_gap is not None:
+        return column_gap, "published gap"
+    if bound <= published.printed_unit / 2:
+        return None, ""
+    return abs(published.value - (published.unit == "ratio")), "distance from no effect"
 
 
 def ordering_verdict(pair_ci: tuple[float, float], published_sign: int) -> str:

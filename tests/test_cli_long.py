@@ -46,8 +46,9 @@ def test_chunks_give_the_object_that_is_known(pair, capsys):
         (("--counts", "many"), "--counts expects raw, match or a number, received 'many'"),
         (("--picture", "a.png"), "without --picture: leave that out"),
         (("--bin", "2"), "received 4 x 4 px"),
-        (("--flag", "zero_frequency=corner"), "without --flag zero_frequency"),
-        (("--format", "cxi"), "read the format ptychodus alone"),
+        (("--flag", "with_object=false"), "format ptychodus takes no flag with_object"),
+        (("--flag", "nonsense"), "--flag expects NAME=VALUE, received 'nonsense'"),
+        (("--format", "ptyd"), "do not lie in one data set that can be read range by range"),
         (("--chunk", "0"), "chunk must be at least 1, received 0"),
         (("--scheduler", "nonsense://x"), "--scheduler expects tcp://HOST:PORT"),
     ],
@@ -148,6 +149,50 @@ def test_counts_are_scaled_like_those_of_the_whole_scan(pair, capsys):
         file["dp"][29, 0, 0] = 100
     assert call(pair, "--chunk", 7, "--force") == 0
     assert "note:" not in capsys.readouterr().out
+
+
+def cxi(path, raster):
+    """The scan by hand as an instrument writes it: sample moves, corner, a mask."""
+    scan = by_hand.scan()
+    mask = np.arange(64).reshape(8, 8) % 5 > 0
+    stored = np.fft.ifftshift(scan.patterns, axes=(1, 2))
+    y, x = (scan.positions_px * (by_hand.PIXEL_M, 2 * by_hand.PIXEL_M)).T
+    moved = np.stack([-x, -y, 0 * x], axis=1)
+    # 5 rows of 6 positions
+    lay = (lambda values: values.reshape(5, 6, *values.shape[1:])) if raster else np.asarray
+    detector = "entry_1/instrument_1/detector_1"
+    with h5py.File(path, "w") as file:
+        file[f"{detector}/data"] = lay(stored)
+        file[f"{detector}/mask"] = (~np.fft.ifftshift(mask)).astype(np.uint8)
+        file[f"{detector}/distance"] = 1.0
+        file["entry_1/sample_1/geometry_1/translation"] = lay(moved)
+    return path
+
+
+FLAGS = ("position_frame=sample", "position_axes=+y+x", "zero_frequency=corner")
+
+
+@pytest.mark.parametrize("raster", [False, True])
+def test_cxi_is_read_range_by_range(pair, capsys, raster):
+    path = cxi(pair / "s.cxi", raster)
+    words = ["reconstruct", path, "--model", pair / "m.keras", "--gpu", "cpu", "--force", "-o"]
+    words += [pair / "out.npz", "--object-pixel-m", by_hand.PIXEL_M, 2 * by_hand.PIXEL_M]
+    flags = [word for flag in FLAGS for word in ("--flag", flag)]
+
+    def run(*more):
+        return cli.main([str(word) for word in (*words, *more)])
+
+    assert run("--energy-ev", 8000, *flags) == 0
+    with np.load(pair / "out.npz") as archive:
+        whole = archive["object"]
+    words[words.index(pair / "out.npz")] = pair / "out.h5"
+    assert run("--energy-ev", 8000, *flags, "--chunk", 7) == 0
+    with h5py.File(pair / "out.h5") as file:
+        # float32 network, complex64 files: measured 0
+        np.testing.assert_allclose(file["object"][:], whole, atol=1e-6)
+    capsys.readouterr()
+    assert run("--chunk", 7) == 2
+    assert "On the command line: --flag position_frame=VALUE" in capsys.readouterr().err
 
 
 def test_another_order_and_another_mask_are_refused(pair, capsys):

@@ -20,7 +20,6 @@ _WHOLE_SCAN = {
     "picture": None,
     "probe": None,
 }
-_FLAGS = ("product", "patterns")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -30,7 +29,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--chunk",
         type=int,
         metavar="N",
-        help="read and stitch N patterns at a time, from a ptychodus pair; interrupted, the "
+        help="read and stitch N patterns at a time, from a ptychodus pair or CXI; interrupted, the "
         "same command goes on. OUT.h5 holds /object, at the pixels that the network sees, and "
         "/coverage",
     )
@@ -57,15 +56,10 @@ def run(arguments: argparse.Namespace) -> Answer:
     """
     from ppn_tf import devices, long_scan
     from ppn_tf.cli import reconstruct
-    from ppn_tf.data.formats import Geometry, located, memory, ptychodus
+    from ppn_tf.data import formats
 
     output = common.check_output(arguments, (".h5", ".hdf5"))
-    given = scans.keywords(arguments)
-    limit = given.pop("memory_limit_gib", memory.MEMORY_LIMIT_GIB)
-    pair = {name: given.pop(name) for name in _FLAGS if name in given}
-    if given.pop("format", ptychodus.FORMAT) != ptychodus.FORMAT:
-        raise OptionError("--chunk and --scheduler read the format ptychodus alone")
-    _check(arguments, set(given) - {item.name for item in _fields(Geometry)})
+    _check(arguments)
     settings = long_scan.Settings(
         str(arguments.model),
         long_scan.CHUNK if arguments.chunk is None else arguments.chunk,
@@ -73,7 +67,9 @@ def run(arguments: argparse.Namespace) -> Answer:
         arguments.weights,
         reconstruct.crop_and_bin(arguments),
     )
-    found = located.locate(Path(arguments.scan), Geometry(**given), memory.Budget(limit), **pair)
+    given = scans.keywords(arguments)
+    with scans.asking_for_flags():
+        found = formats.locate(arguments.scan, **given)
     device = devices.select_device("cpu" if arguments.scheduler else arguments.gpu)
     settings, remarks = _scaled(found, settings, arguments.counts)
     scan = _fitted(found, settings.fit)
@@ -105,11 +101,12 @@ def _scaled(found: Located, settings: Settings, asked: str) -> tuple[Settings, l
 
     from ppn_tf import api, detector
     from ppn_tf.data.formats import hdf5
+    from ppn_tf.data.formats.frames import Frames
 
     model = api.load_model(settings.model)
     detector.check_side(settings.fit.window_px(found.window_px), model.input_shape[1:3])
     with hdf5.opened(found.path) as file:
-        patterns = hdf5.dataset(file, found.key)
+        patterns = Frames(hdf5.dataset(file, found.key), found.zero_frequency)
         fit, remarks = counts.scaled(
             settings.fit, asked, patterns, found.mask, model, sampled=True, label="counts"
         )
@@ -131,20 +128,14 @@ def _fitted(found: Located, fit: Fit) -> LongScan:
     offset_px = corners[0] + (window - (rows, cols)) / 2
     y_m, x_m = found.positions_m[0] - offset_px * pixel_m
     place = Place(found.positions_m, tuple(pixel_m.tolist()), (float(y_m), float(x_m)))
-    return LongScan(found.path, found.key, corners, (rows, cols), found.mask, place)
+    where = found.path, found.key, corners, (rows, cols)
+    return LongScan(*where, found.mask, place, found.zero_frequency)
 
 
-def _fields(kind: Any) -> Any:
-    import dataclasses
-
-    return dataclasses.fields(kind)
-
-
-def _check(arguments: argparse.Namespace, flags: set[str]) -> None:
+def _check(arguments: argparse.Namespace) -> None:
     refused = [
         f"--{name}" for name, default in _WHOLE_SCAN.items() if getattr(arguments, name) != default
     ]
-    refused += [f"--flag {name}" for name in sorted(flags)]
     if refused:
         raise OptionError(
             f"--chunk and --scheduler take patterns as they are in the file, without "

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -79,20 +81,27 @@ def read_scan(arguments: argparse.Namespace, name: str = "scan") -> Scan:
         If the file cannot be used.
     """
     from ppn_tf.data import formats
-    from ppn_tf.errors import OptionError, UnstatedError
 
     given = keywords(arguments)
-    try:
+    with asking_for_flags():
         scan = formats.read(getattr(arguments, name), **given)
+    probe = getattr(arguments, "probe", None)
+    return scan if probe is None else _with_probe(scan, probe)
+
+
+@contextlib.contextmanager
+def asking_for_flags() -> Iterator[None]:
+    """Turn the keywords that readers ask for into options of the command line."""
+    from ppn_tf.errors import OptionError, UnstatedError
+
+    try:
+        yield
     except OptionError as error:
-        # the readers name keywords of Python
         flag = error.flags[0] if isinstance(error, UnstatedError) else "NAME"
         raise OptionError(
             f"{error}. On the command line: --flag {flag}=VALUE, once for "
             "each name; energy, distance and pixel sizes have options of their own"
         ) from error
-    probe = getattr(arguments, "probe", None)
-    return scan if probe is None else _with_probe(scan, probe)
 
 
 def _with_probe(scan: Scan, path: Path) -> Scan:

@@ -13,12 +13,26 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from ppn_tf.data.formats import archive, cxi, hdf5, npz, ptychodus, ptyd
+from ppn_tf.data.formats import archive, cxi, hdf5, located, npz, ptychodus, ptyd
+from ppn_tf.data.formats.located import Located
 from ppn_tf.data.formats.memory import MEMORY_LIMIT_GIB, Budget
 from ppn_tf.data.formats.scan import Geometry, Scan
 from ppn_tf.errors import DataError, OptionError
 
-__all__ = ["READERS", "WRITERS", "Geometry", "Scan", "detect", "flags", "read", "tree", "write"]
+__all__ = [
+    "LOCATORS",
+    "READERS",
+    "WRITERS",
+    "Geometry",
+    "Located",
+    "Scan",
+    "detect",
+    "flags",
+    "locate",
+    "read",
+    "tree",
+    "write",
+]
 
 #: Reader of each format.
 READERS: Mapping[str, Callable[..., Scan]] = MappingProxyType(
@@ -28,6 +42,10 @@ READERS: Mapping[str, Callable[..., Scan]] = MappingProxyType(
         cxi.FORMAT: cxi.read,
         ptyd.FORMAT: ptyd.read,
     }
+)
+#: What finds a scan of each format whose patterns may stay in the file.
+LOCATORS: Mapping[str, Callable[..., Located]] = MappingProxyType(
+    {ptychodus.FORMAT: located.of_pair, cxi.FORMAT: located.of_cxi}
 )
 #: Writer of each format that is written.
 WRITERS: Mapping[str, Callable[..., None]] = MappingProxyType(
@@ -86,6 +104,50 @@ def read(
     pixels = (detector_pixel_m, object_pixel_m)
     known = Geometry(energy_eV, distance_m, *pixels)  # type: ignore[arg-type]
     return reader(path, known, Budget(memory_limit_gib, allow_filters), **flags)
+
+
+def locate(
+    path: Path | str,
+    *,
+    format: str | None = None,
+    energy_eV: float | None = None,
+    distance_m: float | None = None,
+    detector_pixel_m: float | tuple[float, float] | None = None,
+    object_pixel_m: float | tuple[float, float] | None = None,
+    memory_limit_gib: float = MEMORY_LIMIT_GIB,
+    **flags: Any,
+) -> Located:
+    """Find a scan's patterns and positions, and leave the patterns in the file.
+
+    Parameters
+    ----------
+    path : Path or str
+    format : str, optional
+        One of `LOCATORS`; by default as `detect` finds.
+    energy_eV, distance_m, detector_pixel_m, object_pixel_m, memory_limit_gib, **flags
+        As for `read`; the limit is that of positions and mask.
+
+    Returns
+    -------
+    Located
+
+    Raises
+    ------
+    OptionError, DataError
+        As `read`; and for a format whose patterns are no data set of one file.
+    """
+    path = Path(path)
+    name = detect(path) if format is None else format
+    if name in READERS and name not in LOCATORS:
+        raise OptionError(
+            f"{path}: the patterns of format {name} do not lie in one data set that can be read "
+            f"range by range: expected {' or '.join(LOCATORS)} (`formats.write` makes a pair)"
+        )
+    locator = _named(LOCATORS, name)
+    _check_flags(locator, name, flags)
+    pixels = (detector_pixel_m, object_pixel_m)
+    known = Geometry(energy_eV, distance_m, *pixels)  # type: ignore[arg-type]
+    return locator(path, known, Budget(memory_limit_gib), **flags)
 
 
 def write(path: Path | str, scan: Scan, *, format: str | None = None, **flags: Any) -> None:

@@ -7,7 +7,7 @@ detector as it was read out. What a file leaves open is asked for. See docs/conv
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import h5py
 import numpy as np
@@ -87,6 +87,32 @@ def read(
         If one of the three flags is missing; all that are missing are named.
     DataError
     """
+    stated = stated_flags(path, position_frame, position_axes, zero_frequency)
+    with hdf5.opened(path) as file:
+        counts = _patterns(file, budget, stated["zero_frequency"])
+        around = read_around(file, known, budget, counts.shape, **stated)
+        node = hdf5.dataset(file, PROBE)
+        probe = None
+        if node is not None:
+            probe = memory.modes(hdf5.array(node, budget), f"{path}: key {PROBE!r}")
+    return Scan(
+        patterns=memory.zeroed(counts, around["mask"], zero_masked),
+        probe=probe,
+        **around,
+        provenance=memory.origin(path, FORMAT, **stated),
+    )
+
+
+def stated_flags(
+    path: Path, position_frame: str | None, position_axes: str | None, zero_frequency: str | None
+) -> dict[str, str]:
+    """Return the flags by name; for this package.
+
+    Raises
+    ------
+    OptionError
+        If one is missing, or is none of its values.
+    """
     memory.ask(
         str(path),
         position_frame=(position_frame, "sample or probe: what the translations are of"),
@@ -96,44 +122,35 @@ def read(
     assert position_frame is not None and position_axes is not None and zero_frequency is not None
     memory.choice("position_frame", position_frame, ("sample", "probe"))
     memory.choice("position_axes", position_axes, AXES)
-    return _read(path, known, budget, position_frame, position_axes, zero_frequency, zero_masked)
+    memory.choice("zero_frequency", zero_frequency, ("centre", "corner"))
+    return {
+        "position_frame": position_frame,
+        "position_axes": position_axes,
+        "zero_frequency": zero_frequency,
+    }
 
 
-def _read(
-    path: Path,
+def read_around(
+    file: h5py.File,
     known: Geometry,
     budget: memory.Budget,
+    shape: tuple[int, ...],
+    *,
     position_frame: str,
     position_axes: str,
     zero_frequency: str,
-    zero_masked: bool,
-) -> Scan:
-    with hdf5.opened(path) as file:
-        counts = _patterns(file, budget, zero_frequency)
-        window = (counts.shape[1], counts.shape[2])
-        positions_m = _positions(file, budget, len(counts), position_frame, position_axes)
-        stated = _geometry(file, known)
-        mask = _mask(file, budget, zero_frequency)
-        node = hdf5.dataset(file, PROBE)
-        probe = None
-        if node is not None:
-            probe = memory.modes(hdf5.array(node, budget), f"{path}: key {PROBE!r}")
-    geometry = known.joined(stated, str(path)).completed(window)
-    return Scan(
-        patterns=memory.zeroed(counts, mask, zero_masked),
-        positions_px=corners_px(positions_m, geometry, window, str(path)),
-        positions_m=positions_m,
-        probe=probe,
-        mask=mask,
+) -> dict[str, Any]:
+    """Return the fields of the scan that lie around its patterns (N, H, W); for this package."""
+    count, *window = shape
+    positions_m = _positions(file, budget, count, position_frame, position_axes)
+    side = (window[0], window[1])
+    geometry = known.joined(_geometry(file, known), file.filename).completed(side)
+    return {
+        "positions_px": corners_px(positions_m, geometry, side, file.filename),
+        "positions_m": positions_m,
+        "mask": _mask(file, budget, zero_frequency),
         **vars(geometry),
-        provenance=memory.origin(
-            path,
-            FORMAT,
-            position_frame=position_frame,
-            position_axes=position_axes,
-            zero_frequency=zero_frequency,
-        ),
-    )
+    }
 
 
 def _patterns(file: h5py.File, budget: memory.Budget, zero_frequency: str) -> np.ndarray:
