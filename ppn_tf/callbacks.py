@@ -190,6 +190,15 @@ class StopOnNaN(keras.callbacks.Callback):
                 "lower the learning rate"
             )
 
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Check the loss of the validation patches, which never improves on a NaN."""
+        loss = (logs or {}).get("val_loss", 0.0)
+        if not math.isfinite(loss):
+            raise TrainingError(
+                f"the validation loss became {loss} in epoch {epoch + 1}; the epoch before it is "
+                "kept. Look for NaN or infinite values in the validation patches and targets"
+            )
+
     def _where(self, logs: dict[str, float]) -> str:
         """Say which output and which weights are concerned, and whether numbers are short."""
         outputs = [

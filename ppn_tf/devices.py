@@ -119,7 +119,7 @@ def _select_jax(device: str, count: int) -> str:
 
 
 def processor() -> str:
-    """Return the processor's name and the number of its usable cores."""
+    """Return the processor's name and the number of its cores."""
     name = platform.processor() or platform.machine()
     try:
         with open("/proc/cpuinfo", encoding="ascii", errors="replace") as stream:  # noqa: PTH123

@@ -314,7 +314,7 @@ def _check_build(path: Path, limit_bytes: int) -> None:
     thread = threading.Thread(target=_weigh, args=(path, found))
     thread.start()
     thread.join()
-    # initialisers draw their seeds from here; loading a network must not move others' weights
+    # initialisers draw their seeds from here: the check must not move the weights made after it
     random.setstate(state)
     if isinstance(found[0], Exception):
         raise found[0]

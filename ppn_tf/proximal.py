@@ -2,9 +2,10 @@
 
 The objective is that of `ppn_tf.objective` with the amplitude data term, for any number
 of probe modes. Alternating proximal steps (Bolte, Sabach and Teboulle, Math. Program.
-146 (2014) 459, DOI 10.1007/s10107-013-0701-9) with inertia that restarts where the
-objective grows. A step of the object is the exact minimiser of a quadratic bound on the
-data term, since ``(|F| - s)^2 <= |F - s F_k / |F_k||^2`` with equality at ``F = F_k``, plus the
+146 (2014) 459, DOI 10.1007/s10107-013-0701-9) with inertia that restarts where it points
+back from the step (O'Donoghue and Candes, Found. Comput. Math. 15 (2015) 715, DOI
+10.1007/s10208-013-9150-3, gradient scheme). A step of the object is the exact minimiser of
+a quadratic bound on the data term, since ``(|F| - s)^2 <= |F - s F_k / |F_k||^2`` with equality at ``F = F_k``, plus the
 sparsity term; no step size is to be chosen. The sparsity step is solved in its dual
 (Chambolle, J. Math. Imaging Vis. 20 (2004) 89, DOI 10.1023/B:JMIV.0000011325.36760.1e).
 """
@@ -67,9 +68,10 @@ class State:
     momentum : float
         Of the inertia; 1 is none.
     errors : (iterations,) float64
-        R-factor of each iteration, from before its step.
+        R-factor of each iteration, from before its step: where inertia has carried object
+        and probe, which is not quite where they were left.
     objectives : (iterations,) float64
-        Value of the objective, likewise; empty for ePIE.
+        Value of the objective at the same place; empty for ePIE.
     """
 
     object: np.ndarray
@@ -97,6 +99,7 @@ def weights(
     object_shape: tuple[int, ...],
     sparsity: float,
     proximity: float,
+    dead_pixels: np.ndarray | None = None,
 ) -> Weights:
     """Turn relative weights into those of the objective.
 
@@ -111,13 +114,16 @@ def weights(
         change of 1: steps well below `sparsity` are smoothed.
     proximity : float
         1 weighs a change of the probe as the data term does.
+    dead_pixels : (H, W) bool, optional
+        Detector pixels that may hold anything.
 
     Returns
     -------
     Weights
     """
     # by Parseval the data term's curvature in an object pixel is twice the counts it gets
-    counts = float(np.nansum(patterns, dtype=np.float64))
+    living = patterns if dead_pixels is None else patterns[:, ~np.asarray(dead_pixels)]
+    counts = float(np.nansum(living, dtype=np.float64))
     curvature = 2 * counts / float(np.prod(object_shape))
     pixels = probe.shape[-2] * probe.shape[-1]
     return Weights(sparsity * curvature, proximity * len(patterns) * pixels, data="amplitude")

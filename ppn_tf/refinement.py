@@ -245,7 +245,7 @@ def _advance(
     if label is not None:
         label = f"{label}, iteration {state.iterations} of {options.iterations}"
     if options.objective == "eq3":
-        relative = (options.sparsity, options.proximity)
+        relative = (options.sparsity, options.proximity, task.dead_pixels)
         weights = proximal.weights(task.patterns, task.probe, task.object.shape, *relative)
         problem = proximal.Problem(
             task.patterns, task.positions_px, task.probe, task.dead_pixels, weights

@@ -299,7 +299,7 @@ def test_programs_follow_the_threads(monkeypatch, threads, processors, gpus, num
 
     monkeypatch.setattr(tf.config.threading, "get_inter_op_parallelism_threads", lambda: threads)
     monkeypatch.setattr(tf.config, "get_visible_devices", lambda kind: gpus)
-    monkeypatch.setattr("os.cpu_count", lambda: processors)
+    monkeypatch.setattr(blockwise, "_cores", lambda: processors)
     assert PROGRAMS() == number
 
 

@@ -163,6 +163,18 @@ def test_modes_and_dead_pixels():
         assert found.errors[-1] < 0.1 * found.errors[0], name
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, 2.0**32 - 1])
+def test_dead_pixels_weigh_nothing(value):
+    patterns = np.full((2, 2, 2), 3.0)
+    dead = np.array([[False, False], [False, True]])
+    patterns[:, dead] = value
+    probe = np.ones((1, 2, 2), np.complex64)
+    found = proximal.weights(patterns, probe, (3, 4), 0.5, 0.25, dead)
+    # 18 counts in 12 object pixels: a curvature of 3; 2 patterns of 4 pixels
+    assert found.sparsity == pytest.approx(0.5 * 3)
+    assert found.proximity == pytest.approx(0.25 * 2 * 4)
+
+
 def test_scale_and_holes():
     obj, task = make()
     truth = dataclasses.replace(task, object=obj)

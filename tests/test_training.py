@@ -445,3 +445,10 @@ def graphs():
     """Number of graphs of TensorFlow that are alive; none elsewhere."""
     kinds = ("FuncGraph", "CondBranchFuncGraph", "WhileBodyFuncGraph")
     return sum(type(found).__name__ in kinds for found in gc.get_objects())
+
+
+def test_a_validation_loss_that_is_no_number_stops():
+    stop = callbacks.StopOnNaN()
+    stop.on_epoch_end(0, {"loss": 1.0, "val_loss": 0.5})
+    with pytest.raises(TrainingError, match="the validation loss became nan in epoch 3; the epoch"):
+        stop.on_epoch_end(2, {"loss": 1.0, "val_loss": float("nan")})

@@ -89,8 +89,14 @@ def programs() -> int:
 
     if tf.config.get_visible_devices("GPU"):
         return 1
-    threads = tf.config.threading.get_inter_op_parallelism_threads() or os.cpu_count() or 1
+    threads = tf.config.threading.get_inter_op_parallelism_threads() or _cores()
     return min(threads, MAX_PROGRAMS)
+
+
+def _cores() -> int:
+    """Return the cores that this process may use."""
+    usable = getattr(os, "sched_getaffinity", None)
+    return len(usable(0)) if usable else os.cpu_count() or 1
 
 
 def _program(query: Any, key: Any, value: Any, factors: tuple[Any, ...], elements: int) -> Any:

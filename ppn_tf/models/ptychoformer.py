@@ -9,7 +9,9 @@ and the tanh kept, as for PtyNet. The amplitude's sigmoid is kept.
 
 The original is written in PyTorch. Padding, resizing and initial weights follow it:
 LayerNorm epsilon 1e-5, BatchNorm momentum 0.9 (PyTorch's 0.1) and epsilon 1e-5,
-stochastic depth rising to 0.1, one draw a batch, on the MLP alone.
+stochastic depth rising to 0.1, one draw a batch, on the MLP alone. One deviation: the
+transposed convolution pads as Keras does ("same"), so that its output lies one pixel further
+down and to the right than PyTorch's with padding and output_padding of 1.
 
 The PPN paper gives 68.96 MiB and 1.105 GFLOP. This network has 68.94 MiB (-0.03 %);
 what the rest is could not be found out.

@@ -126,7 +126,7 @@ def trace(
     """
     scores = [(refinement.r_factor(task), error_of(task.object))]
     state = proximal.begin(task.object, task.probe)
-    relative = (wanted.sparsity, 0.0)
+    relative = (wanted.sparsity, 0.0, task.dead_pixels)
     weights = proximal.weights(task.patterns, task.probe, task.object.shape, *relative)
     problem = proximal.Problem(
         task.patterns, task.positions_px, task.probe, task.dead_pixels, weights
