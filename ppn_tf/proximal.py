@@ -5,9 +5,10 @@ of probe modes. Alternating proximal steps (Bolte, Sabach and Teboulle, Math. Pr
 146 (2014) 459, DOI 10.1007/s10107-013-0701-9) with inertia that restarts where it points
 back from the step (O'Donoghue and Candes, Found. Comput. Math. 15 (2015) 715, DOI
 10.1007/s10208-013-9150-3, gradient scheme). A step of the object is the exact minimiser of
-a quadratic bound on the data term, since ``(|F| - s)^2 <= |F - s F_k / |F_k||^2`` with equality at ``F = F_k``, plus the
-sparsity term; no step size is to be chosen. The sparsity step is solved in its dual
-(Chambolle, J. Math. Imaging Vis. 20 (2004) 89, DOI 10.1023/B:JMIV.0000011325.36760.1e).
+a quadratic bound on the data term, since ``(|F| - s)^2 <= |F - s F_k / |F_k||^2`` with
+equality at ``F = F_k``, plus the sparsity term; no step size is to be chosen. The sparsity
+step is solved in its dual (Chambolle, J. Math. Imaging Vis. 20 (2004) 89, DOI
+10.1023/B:JMIV.0000011325.36760.1e).
 """
 
 from __future__ import annotations
