@@ -193,5 +193,7 @@ def test_committed_table_1_leads_to_its_records():
         if one["id"] == known[0]["id"]:
             assert f"{one['ours']:.6g}" in text
             for key in one["runs"]:
-                assert f"run {key}: " in text
+                assert f"run {key.partition('/')[0]}: " in text
+                # the record of that backend, not of another one
+                assert f"{key}.json" in text
     assert "cannot be read" not in text
