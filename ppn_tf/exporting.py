@@ -21,6 +21,8 @@ ONNX_PACKAGES: Final = ("tf2onnx", "onnx")
 #: Format by ending; a name without one is the folder of a SavedModel.
 FORMATS: Final = {"": "savedmodel", ".onnx": "onnx"}
 _OUTPUTS: Final = ("amplitude", "phase")
+#: What a SavedModel's folder holds.
+_SAVED: Final = {"assets", "fingerprint.pb", "saved_model.pb", "variables"}
 
 
 class _LogScaling(keras.layers.Layer):
@@ -90,7 +92,7 @@ def export(model: keras.Model, path: Path | str) -> str:
     model : keras.Model
         With a scaling.
     path : Path or str
-        Must not exist.
+        An export that is there is replaced; a folder that holds anything else is refused.
 
     Returns
     -------
@@ -100,7 +102,8 @@ def export(model: keras.Model, path: Path | str) -> str:
     Raises
     ------
     OptionError
-        For another ending, the JAX backend, or where a package is missing.
+        For another ending, the JAX backend, where a package is missing, or for a folder that
+        is no SavedModel alone.
     RecordError
         If it cannot be written.
     """
@@ -110,6 +113,7 @@ def export(model: keras.Model, path: Path | str) -> str:
         raise OptionError(
             f"export expects a folder name without ending (SavedModel) or .onnx, received {path}"
         )
+    _check_replaceable(path)
     if keras.backend.backend() != "tensorflow":
         raise OptionError(
             f"export needs the TensorFlow backend, received {keras.backend.backend()!r}: unset "
@@ -138,6 +142,15 @@ def export(model: keras.Model, path: Path | str) -> str:
         except OSError as error:
             raise RecordError(f"could not write {path}: {error}") from error
     return form
+
+
+def _check_replaceable(path: Path) -> None:
+    foreign = {entry.name for entry in path.iterdir()} - _SAVED if path.is_dir() else set()
+    if foreign:
+        raise OptionError(
+            f"{path} is a folder that holds {min(foreign)}, which is no part of a SavedModel: it "
+            "is left alone, choose another name"
+        )
 
 
 def run_exported(path: Path | str, patterns: np.ndarray) -> dict[str, np.ndarray] | None:

@@ -47,6 +47,7 @@ def test_chunks_give_the_object_that_is_known(pair, capsys):
         (("--picture", "a.png"), "without --picture: leave that out"),
         (("--bin", "2"), "received 4 x 4 px"),
         (("--flag", "with_object=false"), "format ptychodus takes no flag with_object"),
+        (("--flag", "path=x"), "--flag path is for Python alone"),
         (("--flag", "nonsense"), "--flag expects NAME=VALUE, received 'nonsense'"),
         (("--format", "ptyd"), "do not lie in one data set that can be read range by range"),
         (("--chunk", "0"), "chunk must be at least 1, received 0"),

@@ -195,6 +195,15 @@ def test_export_gives_physical_values_in_a_savedmodel(network, tmp_path, capsys)
 
 
 @pytest.mark.long
+def test_export_never_replaces_a_folder_of_something_else(network, tmp_path, capsys):
+    data = tmp_path / "mydata"
+    data.mkdir()
+    (data / "raw.txt").write_text("precious")
+    message = refused(capsys, "export", network, "-o", data, "--force")
+    assert "holds raw.txt, which is no part of a SavedModel: it is left alone" in message
+    assert (data / "raw.txt").read_text() == "precious"
+
+
 def test_export_of_a_network_with_weights(tmp_path, capsys):
     values = answer(capsys, "export", "ppn-ltem", "-o", tmp_path / "saved")
     # float32, in another order of operations: what the command itself allows

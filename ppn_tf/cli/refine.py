@@ -215,7 +215,7 @@ def write(
         },
     )
     more = {}
-    if output.suffix != ".npz":
+    if output.suffix.lower() != ".npz":
         more["losses"] = [float(error) for error in found.errors]
         more["name"] = output.stem
     formats.write(output, result, **more)

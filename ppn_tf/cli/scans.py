@@ -184,14 +184,24 @@ def keywords(arguments: argparse.Namespace) -> dict[str, Any]:
     if arguments.memory_limit_gib is not None:
         given["memory_limit_gib"] = arguments.memory_limit_gib
     for flag in arguments.flag:
-        key, sign, text = flag.partition("=")
-        key = key.replace("-", "_")
-        if not sign or not key:
-            raise OptionError(f"--flag expects NAME=VALUE, received {flag!r}")
+        key, value = _flag(flag)
         if key in given:
             raise OptionError(f"--flag {key} was given twice: give it once")
-        given[key] = _value(text)
+        given[key] = value
     return given
+
+
+def _flag(flag: str) -> tuple[str, Any]:
+    """Return name and value of ``NAME=VALUE``."""
+    from ppn_tf.errors import OptionError
+
+    key, sign, text = flag.partition("=")
+    key = key.replace("-", "_")
+    if not sign or not key:
+        raise OptionError(f"--flag expects NAME=VALUE, received {flag!r}")
+    if key in ("path", "allow_filters"):
+        raise OptionError(f"--flag {key} is for Python alone: see ppn_tf.data.formats.read")
+    return key, _value(text)
 
 
 def _value(text: str) -> Any:

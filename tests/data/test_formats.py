@@ -712,6 +712,12 @@ def test_cxi_refuses(scan, tmp_path, changes, error, message):
         assert formats.read(path, **ASKED, energy_eV=ENERGY_EV).energy_eV == ENERGY_EV
 
 
+def test_a_truth_value_is_no_text(scan, tmp_path):
+    path = cxi_file(tmp_path / "F.cxi", scan)
+    with pytest.raises(OptionError, match="zero_masked: expected true or false, received 'no'"):
+        formats.read(path, **ASKED, zero_masked="no")
+
+
 def test_masked_pixels_are_zeroed_only_when_asked(scan, tmp_path):
     bad = np.where(scan.mask, scan.patterns, -1)
     path = cxi_file(tmp_path / "F.cxi", scan, **{f"{DETECTOR}/data": bad})

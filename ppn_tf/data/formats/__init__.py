@@ -255,3 +255,6 @@ def _check_flags(function: Callable[..., Any], name: str, given: Mapping[str, An
         raise OptionError(
             f"format {name} takes no flag {', '.join(unknown)}: expected {', '.join(known)}"
         )
+    for flag, value in given.items():
+        if isinstance(known[flag], bool) and not isinstance(value, bool):
+            raise OptionError(f"{flag}: expected true or false, received {value!r}")
