@@ -245,6 +245,17 @@ def _timed(stage_s: dict[str, float], name: str) -> Iterator[None]:
     stage_s[name] += time.perf_counter() - start
 
 
+def network(settings: Settings) -> Any:
+    """Return the network of a reconstruction, loaded once a process.
+
+    Raises
+    ------
+    DataError, OptionError, RecordError
+        See `ppn_tf.api.load_model`.
+    """
+    return _model(_source(settings.model), long_scan_job.sha256_of(settings.model))
+
+
 @functools.lru_cache(maxsize=1)
 def _model(source: str, sha256: str) -> Any:
     """Load the network once a process."""

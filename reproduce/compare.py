@@ -1,7 +1,8 @@
 """Published numbers, the rule that judges ours against them, and plain tables.
 
-The rule was fixed before any run. For a published value p with standard
-deviation s_p, and ours with mean m and standard deviation s over n seeds:
+The rule was fixed before any run, but for the condition on numbers without a column: it was
+added when runs were there, and can only take a *reproduced* away. For a published value p
+with standard deviation s_p, and ours with mean m and standard deviation s over n seeds:
 
 * the bound is the larger of half a printed unit and 2 sqrt(s_p^2 + s^2);
 * *reproduced*: |m - p| is within the bound, and the bound is below half the
@@ -154,7 +155,7 @@ def verdict(
     provisional = n is not None and n < SEEDS
     place = "within" if within else "beyond"
     facts = f"a difference of {difference:+.4g} is {place} the bound of {bound:.4g}"
-    gap, named = _gap(published, column_gap, bound) if within else (column_gap, "published gap")
+    gap, named = _gap(published, column_gap, bound, within)
     # nor may a bound of exactly half the gap pass by rounding
     if gap is not None and bound >= gap / 2 * (1 - 1e-9):
         facts += f", which is not below half the {named} of {gap:.4g}"
@@ -162,11 +163,14 @@ def verdict(
     return Verdict(REPRODUCED if within else DIFFERS, bound, difference, facts, provisional)
 
 
-def _gap(published: Published, column_gap: float | None, bound: float) -> tuple[float | None, str]:
-    """Return what a bound must tell apart, and its name; None where rounding makes the bound."""
+def _gap(
+    published: Published, column_gap: float | None, bound: float, within: bool
+) -> tuple[float | None, str]:
+    """Return what a bound must tell apart, and its name; None where there is no such thing."""
     if column_gap is not None:
         return column_gap, "published gap"
-    if bound <= published.printed_unit / 2:
+    # a difference beyond the bound is one; nor is there anything to tell where rounding makes it
+    if not within or bound <= published.printed_unit / 2:
         return None, ""
     return abs(published.value - (published.unit == "ratio")), "distance from no effect"
 

@@ -99,11 +99,11 @@ def _scaled(found: Located, settings: Settings, asked: str) -> tuple[Settings, l
     """Return the settings with the factor of the counts, and remarks; the file is streamed."""
     import dataclasses
 
-    from ppn_tf import api, detector
+    from ppn_tf import detector, long_scan
     from ppn_tf.data.formats import hdf5
     from ppn_tf.data.formats.frames import Frames
 
-    model = api.load_model(settings.model)
+    model = long_scan.network(settings)
     detector.check_side(settings.fit.window_px(found.window_px), model.input_shape[1:3])
     with hdf5.opened(found.path) as file:
         patterns = Frames(hdf5.dataset(file, found.key), found.zero_frequency)

@@ -98,9 +98,7 @@ def read(
         If the file cannot be used.
     """
     path = Path(path)
-    name = detect(path) if format is None else format
-    reader = _named(READERS, name)
-    _check_flags(reader, name, flags)
+    reader = _chosen(READERS, path, format, flags)
     pixels = (detector_pixel_m, object_pixel_m)
     known = Geometry(energy_eV, distance_m, *pixels)  # type: ignore[arg-type]
     return reader(path, known, Budget(memory_limit_gib, allow_filters), **flags)
@@ -137,14 +135,7 @@ def locate(
         As `read`; and for a format whose patterns are no data set of one file.
     """
     path = Path(path)
-    name = detect(path) if format is None else format
-    if name in READERS and name not in LOCATORS:
-        raise OptionError(
-            f"{path}: the patterns of format {name} do not lie in one data set that can be read "
-            f"range by range: expected {' or '.join(LOCATORS)} (`formats.write` makes a pair)"
-        )
-    locator = _named(LOCATORS, name)
-    _check_flags(locator, name, flags)
+    locator = _chosen(LOCATORS, path, format, flags)
     pixels = (detector_pixel_m, object_pixel_m)
     known = Geometry(energy_eV, distance_m, *pixels)  # type: ignore[arg-type]
     return locator(path, known, Budget(memory_limit_gib), **flags)
@@ -235,6 +226,24 @@ def _is_npz(path: Path) -> bool:
         raise DataError(f"{path} does not exist: check the path")
     with path.open("rb") as stream:
         return stream.read(4) == b"PK\x03\x04"
+
+
+def _chosen(
+    table: Mapping[str, Callable[..., Any]],
+    path: Path,
+    format: str | None,
+    flags: Mapping[str, Any],
+) -> Callable[..., Any]:
+    """Return what a table has for a file, its flags checked."""
+    name = detect(path) if format is None else format
+    if name in READERS and name not in table:
+        raise OptionError(
+            f"{path}: the patterns of format {name} do not lie in one data set that can be read "
+            f"range by range: expected {' or '.join(table)} (`formats.write` makes a pair)"
+        )
+    found = _named(table, name)
+    _check_flags(found, name, flags)
+    return found
 
 
 def _named(table: Mapping[str, Callable[..., Any]], name: str) -> Callable[..., Any]:

@@ -77,6 +77,7 @@ def of_pair(
         mask = None
         if valid is not None:
             mask = memory.centred(hdf5.array(valid, budget).astype(bool), zero_frequency)
+    # before the product, whose errors would hide it
     mask = _checked(pattern_path, mask, shape)
     # a stand-in that has the shape and no memory
     counts = np.broadcast_to(np.float32(0), shape)
@@ -114,6 +115,7 @@ def of_cxi(
     with hdf5.opened(path) as file:
         key, shape = _patterns(file, cxi.DATA, stated["zero_frequency"])
         found = cxi.read_around(file, known, budget, shape, **stated)
+    found["mask"] = _checked(path, found["mask"], shape)
     return _located(path, key, stated["zero_frequency"], shape, found)
 
 
@@ -137,7 +139,7 @@ def _located(
         shape[1:],
         found["positions_m"],
         found["object_pixel_m"],
-        _checked(path, found["mask"], shape),
+        found["mask"],
     )
 
 
