@@ -20,9 +20,9 @@ PAPER = (
 RULE = (
     "Rules, fixed before any run but for one condition. Reproduced: |ours - published| is at most "
     "the larger of half a printed unit and 2 sqrt(sd_published² + sd_ours²), and that bound is "
-    "below half the column's published gap from PPN to the best CNN; where it is not, cannot be checked (spread). A number "
-    "without a column needs a bound below half its distance from no effect: added when runs were "
-    "there, it can only take a reproduced away. Same "
+    "below half the column's published gap from PPN to the best CNN; where it is not, cannot be "
+    "checked (spread). A number without a column needs a bound below half its distance from no "
+    "effect: added when runs were there, it can only take a reproduced away. Same "
     "ordering: not reproduced, but the paired 95 % interval of PPN minus the method excludes 0 on "
     "the published side. Differs: neither. Cannot be checked: the published value is missing or "
     "contradicts another. Provisional: fewer than 5 seeds."
