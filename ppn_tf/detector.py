@@ -10,6 +10,7 @@ centres, which nothing moves.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 import scipy.fft
@@ -152,24 +153,26 @@ class Fit:
         -------
         (M, h, w) complex64
             Without binning, its patterns are those of the old probe, cropped. With
-            binning, what lies outside the smaller window is lost. Values are those at
-            the middle of the new pixels, which `field` averages the object over.
+            binning, what lies outside the smaller window is lost, and a phase ramp has
+            the patterns taken at the middle of each block, ``(bin_px - 1) / 2`` pixels
+            beside the pixel that it begins with. Values are those at the middle of the
+            new pixels, which `field` averages the object over.
         """
+        detector_px = (modes.shape[1], modes.shape[2])
+        kept_px = self.cropped_px(detector_px)
+        aside = [
+            _beside_middle(new) * have / new - _beside_middle(have)
+            for have, new in zip(detector_px, kept_px, strict=True)
+        ]
         far = scipy.fft.fftshift(
             scipy.fft.fft2(scipy.fft.ifftshift(modes, axes=_AXES), axes=_AXES), axes=_AXES
         )
-        # cropping keeps the point at the middle pixel; the middle of larger pixels lies beside it
-        aside = (self.pixel_growth((modes.shape[1], modes.shape[2])) - 1) / 2
-        for axis, move in zip(_AXES, aside, strict=True):
-            side = modes.shape[axis]
-            turns = np.exp(2j * np.pi * (np.arange(side) - side // 2) / side * move)
-            far = far * (turns[:, None] if axis == _AXES[0] else turns)
+        far = self._crop(far * _ramp(aside, detector_px))
         near = scipy.fft.fftshift(
-            scipy.fft.ifft2(scipy.fft.ifftshift(self._crop(far), axes=_AXES), axes=_AXES),
-            axes=_AXES,
+            scipy.fft.ifft2(scipy.fft.ifftshift(far, axes=_AXES), axes=_AXES), axes=_AXES
         )
-        height, width = near.shape[1] // self.bin_px, near.shape[2] // self.bin_px
-        kept = _central(near, (height, width))
+        near = near * _ramp([(1 - self.bin_px) / 2] * 2, kept_px)
+        kept = _central(near, self.window_px(detector_px))
         return (kept * self.bin_px * np.sqrt(self.counts_factor)).astype(np.complex64)
 
     def field(self, windows: np.ndarray) -> np.ndarray:
@@ -314,6 +317,20 @@ def _means(have: int, wanted: int, growth: float) -> np.ndarray:
     pixels = np.arange(have)
     ends = np.minimum(first + growth, pixels + 1)
     return np.clip(ends - np.maximum(first, pixels), 0, None) / growth
+
+
+def _beside_middle(side: int) -> float:
+    """Return how far the middle of pixel `side` // 2 lies beside that of the window [px]."""
+    return side // 2 + 0.5 - side / 2
+
+
+def _ramp(moves_px: Sequence[float], sides: tuple[int, int]) -> np.ndarray:
+    """Return the ramp whose product with a spectrum moves what it belongs to up and left."""
+    rows, cols = (
+        np.exp(2j * np.pi * move * (np.arange(side) - side // 2) / side)
+        for move, side in zip(moves_px, sides, strict=True)
+    )
+    return rows[:, None] * cols
 
 
 def _central(values: np.ndarray, sides: tuple[int, int]) -> np.ndarray:
