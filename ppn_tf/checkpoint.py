@@ -15,7 +15,10 @@ from ppn_tf.errors import RecordError
 from ppn_tf.files import replacing
 
 #: Raised when the layout of the file changes.
-VERSION = 1
+VERSION = 2
+
+#: Far above rounding, far below two draws of noise.
+_FINGERPRINT_TOLERANCE = 1e-4
 
 
 class Checkpoint(keras.callbacks.Callback):
@@ -30,12 +33,21 @@ class Checkpoint(keras.callbacks.Callback):
     ----------
     path : Path
         File to be replaced after every epoch.
+    task : dict
+        Name to what decides the training besides the network, for `read_checkpoint`.
     plateau : ResumablePlateau
     monitor : ResourceMonitor
     """
 
-    def __init__(self, path: Path, plateau: ResumablePlateau, monitor: ResourceMonitor) -> None:
+    def __init__(
+        self,
+        path: Path,
+        task: dict[str, Any],
+        plateau: ResumablePlateau,
+        monitor: ResourceMonitor,
+    ) -> None:
         super().__init__()
+        self._task = task
         self._path = path
         self._plateau = plateau
         self._monitor = monitor
@@ -44,6 +56,7 @@ class Checkpoint(keras.callbacks.Callback):
         """Write the file."""
         state = {
             "version": VERSION,
+            "task": self._task,
             "plateau": self._plateau.state(),
             "epochs": self._monitor.epochs,
         }
@@ -61,7 +74,7 @@ def _variables(model: keras.Model) -> dict[str, Any]:
     }
 
 
-def read_checkpoint(path: Path, model: keras.Model) -> dict[str, Any]:
+def read_checkpoint(path: Path, model: keras.Model, task: dict[str, Any]) -> dict[str, Any]:
     """Put a checkpoint's variables into a compiled model.
 
     Parameters
@@ -70,6 +83,8 @@ def read_checkpoint(path: Path, model: keras.Model) -> dict[str, Any]:
         File that `Checkpoint` wrote.
     model : keras.Model
         The same network, compiled with the same optimiser.
+    task : dict
+        What was given to `Checkpoint`.
 
     Returns
     -------
@@ -79,7 +94,8 @@ def read_checkpoint(path: Path, model: keras.Model) -> dict[str, Any]:
     Raises
     ------
     RecordError
-        If the file is damaged or belongs to another network; the model is unchanged.
+        If the file is damaged, or belongs to another network or another training; the
+        model is unchanged.
     """
     model.optimizer.build(model.trainable_variables)
     targets = [*model.variables, *model.optimizer.variables]
@@ -99,6 +115,40 @@ def read_checkpoint(path: Path, model: keras.Model) -> dict[str, Any]:
             f"checkpoint {path} belongs to another network or another version of ppn_tf: "
             "delete it to train from the start"
         )
+    begun = state.get("task", {})
+    differ = [name for name in task if not _same(begun.get(name), task[name])]
+    if differ:
+        raise RecordError(
+            f"checkpoint {path} is of another training: {', '.join(differ)} differ. Pass the same "
+            "to go on, or delete it to train from the start"
+        )
     for name, target in zip(names, targets, strict=True):
         target.assign(stored[name])
     return state
+
+
+def fingerprint(values: np.ndarray) -> float:
+    """Return a number that tells arrays apart and that rounding does not move.
+
+    A training may go on on another machine, where the same data differ in their last bits:
+    the projection on a fixed random direction does not, as a checksum would.
+
+    Parameters
+    ----------
+    values : real
+
+    Returns
+    -------
+    float
+        Of order 1; differs by the relative distance of two arrays, times a random factor.
+    """
+    flat = np.asarray(values, np.float64).ravel()
+    signs = 2.0 * np.random.default_rng(flat.size).integers(0, 2, flat.size, dtype=np.int8) - 1
+    length = float(np.linalg.norm(flat))
+    return float(flat @ signs) / length if length else 0.0
+
+
+def _same(begun: Any, now: Any) -> bool:
+    if isinstance(now, float) and isinstance(begun, float):
+        return abs(begun - now) <= _FINGERPRINT_TOLERANCE * max(1.0, abs(now))
+    return bool(begun == now)

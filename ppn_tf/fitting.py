@@ -27,17 +27,21 @@ class Pairs:
         Object amplitude, and phase [rad].
     phase_zero : {"object", "light"}
         What phases count from, see `ppn_tf.scaling.PHASE_ZEROS`.
+    held_out : (N,) bool, optional
+        True for pairs that share nothing with the others: the learning-rate rule looks at
+        them and no step trains on them. None leaves the choice to chance.
 
     Raises
     ------
     DataError
-        For other shapes, or values that are not finite.
+        For other shapes, values that are not finite, or where all pairs or none are held out.
     """
 
     patterns: np.ndarray
     amplitude: np.ndarray
     phase_rad: np.ndarray
     phase_zero: str = "object"
+    held_out: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         shape = np.shape(self.patterns)
@@ -50,6 +54,16 @@ class Pairs:
                     f"{name} must be finite and of shape {shape}, received {values.shape}"
                 )
             object.__setattr__(self, name, values)
+        held_out = self.held_out
+        if held_out is not None and not (
+            held_out.shape == shape[:1]
+            and held_out.dtype == bool
+            and len({*held_out.tolist()}) == 2
+        ):
+            raise DataError(
+                f"held_out must be bool of shape {shape[:1]}, True for some and not for all, "
+                f"received {held_out.dtype} of shape {held_out.shape}, {int(held_out.sum())} True"
+            )
 
     def __len__(self) -> int:
         return len(self.patterns)
@@ -65,7 +79,7 @@ class FitOptions:
     seed : int
         Decides the held-out part, first weights and the order of the batches.
     validation_fraction : float
-        Share held out for the learning-rate rule.
+        Share held out for the learning-rate rule, where the pairs do not say what is.
     """
 
     epochs: int = 30
@@ -105,9 +119,7 @@ def fit(
     DataError, OptionError, TrainingError, RecordError
     """
     config = training.TrainingConfig(options.epochs, options.batch_size)
-    kept, held_out = split_validation(
-        np.arange(len(pairs)), options.seed, options.validation_fraction
-    )
+    kept, held_out = _split(pairs, options)
     if isinstance(model, str):
         training.make_repeatable(options.seed)
         scaling = Scaling.fit(
@@ -132,6 +144,12 @@ def fit(
         label=label,
     )
     return model, history
+
+
+def _split(pairs: Pairs, options: FitOptions) -> tuple[np.ndarray, np.ndarray]:
+    if pairs.held_out is not None:
+        return np.flatnonzero(~pairs.held_out), np.flatnonzero(pairs.held_out)
+    return split_validation(np.arange(len(pairs)), options.seed, options.validation_fraction)
 
 
 def _samples(pairs: Pairs, indices: np.ndarray, scaling: Scaling) -> training.Samples:

@@ -14,13 +14,17 @@ from ppn_tf.data.modes import simulate_modes
 from ppn_tf.data.random_objects import EDGE_PX, SCALES_PX, check_ranges, random_object
 from ppn_tf.detector import Fit
 from ppn_tf.errors import DataError, OptionError
-from ppn_tf.fitting import Pairs
+from ppn_tf.fitting import FitOptions, Pairs
 from ppn_tf.scaling import check_phase_zero
 from ppn_tf.seeding import generator
 
 #: Windows per simulated object, and how many windows wide it is.
 _WINDOWS_PER_OBJECT = 256
 _OBJECT_WINDOWS = 4
+
+#: Share of the pairs that is held out, and the least share that must be left to train on.
+_HELD_OUT = FitOptions.validation_fraction
+_LEAST_KEPT = 0.5
 
 #: Pixels of windows that are held at once.
 _BATCH_PIXELS = 1 << 21
@@ -69,6 +73,10 @@ def of_scan(scan: Scan, fit: Fit, phase_zero: str = "light") -> Pairs:
     The phase is unwrapped over the whole object. Windows are cut at the nearest whole
     pixel of the scan's object; those that leave it are left out.
 
+    Windows of a corner of the scan are held out, and those that overlap them are left out,
+    so that the validation loss is that of a place which no step saw. Where too few windows
+    would be left, `Pairs.held_out` is None.
+
     Parameters
     ----------
     scan : Scan
@@ -99,6 +107,11 @@ def of_scan(scan: Scan, fit: Fit, phase_zero: str = "light") -> Pairs:
         raise DataError(
             f"no window of {window} px lies inside the object of {scan.object.shape} px"
         )
+    apart = _corner(corners[inside], window)
+    held_out = None
+    if apart is not None:
+        held_out, used = apart
+        inside, held_out = inside[used], held_out[used]
     phase_rad = phase.unwrap(scan.object, near_rad=0.0)
     parts = []
     for some in _batches(inside, window):
@@ -106,7 +119,27 @@ def of_scan(scan: Scan, fit: Fit, phase_zero: str = "light") -> Pairs:
         angles = stitching.extract(phase_rad, corners[some], window)
         counts = fit.patterns(scan.patterns[some], scan.mask)
         parts.append((counts, *_targets(amplitude, angles, fit, light)))
-    return _joined(parts, phase_zero)
+    return _joined(parts, phase_zero, held_out)
+
+
+def _corner(
+    corners: np.ndarray, window_px: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return which windows lie in a corner, and which in it or clear of it, each (N,) bool.
+
+    None where less than half of the windows would be left to train on.
+    """
+    extent = np.maximum(np.ptp(corners, axis=0), 1)
+    # how far into the corner: of a square that grows from it, the side
+    depth = ((corners - corners.min(axis=0)) / extent).min(axis=1)
+    count = max(1, round(len(corners) * _HELD_OUT))
+    held_out = np.zeros(len(corners), bool)
+    held_out[np.argsort(depth, kind="stable")[-count:]] = True
+    begin = corners[held_out].min(axis=0) - window_px
+    kept = (corners <= begin).any(axis=1)
+    if kept.sum() < _LEAST_KEPT * len(corners):
+        return None
+    return held_out, kept | held_out
 
 
 def simulated(scan: Scan, fit: Fit, options: Simulation, *, label: str | None = None) -> Pairs:
@@ -114,7 +147,8 @@ def simulated(scan: Scan, fit: Fit, options: Simulation, *, label: str | None = 
 
     The whole detector is simulated and then treated like the measured patterns, so that
     what `fit` does to them is in the pairs too. Of every object the mean counts on valid
-    pixels are those of the scan. Structures are 1.5 to 12 pixels of the result wide.
+    pixels are those of the scan. Structures are 1.5 to 12 pixels of the result wide. The
+    windows of the last objects are held out.
 
     Parameters
     ----------
@@ -139,12 +173,20 @@ def simulated(scan: Scan, fit: Fit, options: Simulation, *, label: str | None = 
             f"{' x '.join(map(str, fit.window_px(scan.window_px)))} px"
         )
     light = _light(scan, options.phase_zero)
-    starts = range(0, options.count, _WINDOWS_PER_OBJECT)
+    held_out = np.zeros(options.count, bool)
+    held_out[-max(1, round(options.count * _HELD_OUT)) :] = True
+    numbers = [*_per_object(int((~held_out).sum())), *_per_object(int(held_out.sum()))]
     parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
-    for index, start in enumerate(tqdm(starts, desc=label, disable=label is None, unit="object")):
-        number = min(_WINDOWS_PER_OBJECT, options.count - start)
+    for index, number in enumerate(tqdm(numbers, desc=label, disable=label is None, unit="object")):
         parts.extend(_of_one_object(scan, fit, options, light, index, number))
-    return _joined(parts, options.phase_zero)
+    return _joined(parts, options.phase_zero, held_out)
+
+
+def _per_object(count: int) -> list[int]:
+    """Return how many of `count` windows each object has."""
+    return [
+        min(_WINDOWS_PER_OBJECT, count - start) for start in range(0, count, _WINDOWS_PER_OBJECT)
+    ]
 
 
 def _of_one_object(
@@ -220,6 +262,10 @@ def _batches(values: np.ndarray, window_px: tuple[int, int]) -> Iterator[np.ndar
         yield values[start : start + step]
 
 
-def _joined(parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]], phase_zero: str) -> Pairs:
+def _joined(
+    parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]],
+    phase_zero: str,
+    held_out: np.ndarray | None,
+) -> Pairs:
     patterns, amplitude, phase_rad = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-    return Pairs(patterns, amplitude, phase_rad, phase_zero)
+    return Pairs(patterns, amplitude, phase_rad, phase_zero, held_out)

@@ -20,9 +20,10 @@ from ppn_tf.callbacks import (
     StopOnInterrupt,
     StopOnNaN,
 )
-from ppn_tf.checkpoint import Checkpoint, read_checkpoint
+from ppn_tf.checkpoint import Checkpoint, fingerprint, read_checkpoint
 from ppn_tf.data.dataset import Dataset
 from ppn_tf.errors import DataError, OptionError
+from ppn_tf.numerics import NUMERICS_VERSION
 from ppn_tf.scaling import Scaling
 from ppn_tf.seeding import generator
 
@@ -211,7 +212,9 @@ def train(
     seed : int
         Decides the order of the batches.
     checkpoint : Path, optional
-        File written after every epoch; if it is there, training goes on after its last one.
+        File written after every epoch; if it is there, training goes on after its last
+        one. It must be of the same network, samples, settings and seed; only `epochs` may
+        differ.
     label, tensorboard : optional
         Name of a progress bar on standard error; folder for TensorBoard logs.
     devices : int
@@ -227,19 +230,20 @@ def train(
     TrainingError
         If the loss stops being finite.
     RecordError
-        If the checkpoint cannot be written, or belongs to another network.
+        If the checkpoint cannot be written, or belongs to another training.
     DeviceError, OptionError
         If the devices are not there, or cannot share it.
     """
     sharing, plateau, monitor = parallel.Sharing(devices), _plateau(config), ResourceMonitor()
+    task = {} if checkpoint is None else _task(training, validation, config, seed)
     with contextlib.ExitStack() as stack:
         model = stack.enter_context(parallel.shared(model, devices))
         _compile(model, config, devices)
-        epoch = _resume(model, checkpoint, plateau, monitor)
+        epoch = _resume(model, checkpoint, task, plateau, monitor)
         batches = Batches(training, config.batch_size, seed, epoch, sharing)
         stack.callback(batches.close)
         first = _true_losses(training, validation, config, sharing)
-        last = _writers(checkpoint, tensorboard, plateau, monitor)
+        last = _writers(checkpoint, task, tensorboard, plateau, monitor)
         interrupt = stack.enter_context(StopOnInterrupt.listening())
         callbacks = [*first, interrupt, StopOnNaN(), plateau, monitor, *last]
         if label is not None:
@@ -249,14 +253,28 @@ def train(
     return monitor.epochs
 
 
+def _task(
+    training: Samples, validation: Samples, config: TrainingConfig, seed: int
+) -> dict[str, Any]:
+    """Return what decides a training besides the network; more epochs are no other one."""
+    settings = {k: v for k, v in dataclasses.asdict(config).items() if k != "epochs"}
+    data = {
+        f"{part}_{field.name}": fingerprint(getattr(samples, field.name))
+        for part, samples in (("training", training), ("validation", validation))
+        for field in dataclasses.fields(Samples)
+    }
+    return {**settings, **data, "seed": seed, "numerics_version": NUMERICS_VERSION}
+
+
 def _writers(
     checkpoint: Path | None,
+    task: dict[str, Any],
     tensorboard: Path | None,
     plateau: ResumablePlateau,
     monitor: ResourceMonitor,
 ) -> Iterator[keras.callbacks.Callback]:
     if checkpoint is not None:
-        yield Checkpoint(checkpoint, plateau, monitor)
+        yield Checkpoint(checkpoint, task, plateau, monitor)
     if tensorboard is not None:
         yield keras.callbacks.TensorBoard(str(tensorboard))
 
@@ -292,13 +310,14 @@ def _plateau(config: TrainingConfig) -> ResumablePlateau:
 def _resume(
     model: keras.Model,
     checkpoint: Path | None,
+    task: dict[str, Any],
     plateau: ResumablePlateau,
     monitor: ResourceMonitor,
 ) -> int:
     """Return how many epochs the checkpoint holds, after putting it in place."""
     if checkpoint is None or not checkpoint.exists():
         return 0
-    state = read_checkpoint(checkpoint, model)
+    state = read_checkpoint(checkpoint, model, task)
     plateau.restore(state["plateau"])
     monitor.restore(state["epochs"])
     return len(state["epochs"])

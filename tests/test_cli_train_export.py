@@ -46,7 +46,8 @@ def train(scan, out, *words):
 def test_train_on_a_scan_with_its_object(registered, scan, tmp_path, capsys):
     out = tmp_path / "own.keras"
     values = answer(capsys, *train(scan, out, "--epochs", 2))
-    assert (values["pairs"], values["epochs"], values["window_px"]) == (30, 2, [8, 8])
+    # 30 windows, of which 4 overlap those of the corner
+    assert (values["pairs"], values["epochs"], values["window_px"]) == (26, 2, [8, 8])
     assert values["files"] == [str(out), str(out) + ".json"]
     scaling = inference.scaling_of(api.load_model(out))
     assert scaling.transform == "log1p"
@@ -55,6 +56,9 @@ def test_train_on_a_scan_with_its_object(registered, scan, tmp_path, capsys):
     assert scaling.amplitude_range == pytest.approx(ends, abs=0.02)
     record = json.loads((tmp_path / "own.keras.json").read_text())
     assert len(record["history"]) == 2
+    assert (
+        values["held_out"] == record["settings"]["held_out"] == "2 windows of a corner of the scan"
+    )
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "own.keras",
         "own.keras.json",
@@ -68,7 +72,8 @@ def test_train_on_simulations_with_the_probe(registered, tmp_path, capsys):
     for zero, low in (("light", -1.7), ("object", -1.9)):
         out = tmp_path / f"{zero}.keras"
         words = train(tmp_path / "bare.npz", out, *simulated, "--phase-zero", zero)
-        assert answer(capsys, *words)["pairs"] == 40
+        values = answer(capsys, *words)
+        assert (values["pairs"], values["held_out"]) == (40, "2 windows of objects of their own")
         scaling = inference.scaling_of(api.load_model(out))
         assert scaling.phase_zero == zero
         # the object's phases begin at -2; the light sees about -1

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ppn_tf import data, pairs
+from ppn_tf import data, fitting, pairs
 from ppn_tf.data import forward
 from ppn_tf.data.formats import Scan
 from ppn_tf.data.modes import simulate_modes
@@ -24,6 +24,10 @@ def a_scan(side=16, with_object=True, modes=1):
     ), drawn
 
 
+#: The last of the 5 x 5 windows is held out; the three that overlap it are left out.
+USED = np.delete(np.arange(25), [18, 19, 23])
+
+
 def test_modes_add_up():
     one, _ = a_scan()
     two, _ = a_scan(modes=2)
@@ -37,7 +41,8 @@ def test_pairs_of_a_scan_are_the_windows_of_its_object():
     scan, drawn = a_scan()
     found = pairs.of_scan(scan, Fit(), "object")
     assert found.phase_zero == "object"
-    corners = scan.positions_px.astype(int)
+    corners = scan.positions_px.astype(int)[USED]
+    np.testing.assert_array_equal(found.held_out, USED == 24)
     # complex64 in between
     np.testing.assert_allclose(
         found.amplitude, forward.extract_patches(drawn.amplitude, (16, 16), corners), atol=1e-6
@@ -55,7 +60,8 @@ def test_phases_count_from_the_mean_that_the_light_sees():
     patches = found.amplitude * np.exp(1j * found.phase_rad)
     # complex64 in between; measured 4e-8
     assert np.abs(np.angle((patches * light).sum(axis=(1, 2)))).max() < 1e-6
-    windows = forward.extract_patches(drawn.phase_rad, (16, 16), scan.positions_px.astype(int))
+    corners = scan.positions_px.astype(int)[USED]
+    windows = forward.extract_patches(drawn.phase_rad, (16, 16), corners)
     away = found.phase_rad - windows
     np.testing.assert_allclose(away - away[:, :1, :1], 0, atol=1e-6)
     with pytest.raises(DataError, match="holds no probe: pass --probe FILE, or --phase-zero obj"):
@@ -65,7 +71,7 @@ def test_phases_count_from_the_mean_that_the_light_sees():
 def test_cropping_averages_the_object_over_its_larger_pixels():
     scan, drawn = a_scan()
     found = pairs.of_scan(scan, Fit(crop_px=8), "object")
-    assert found.patterns.shape == (len(scan.patterns), 8, 8)
+    assert found.patterns.shape == (len(USED), 8, 8)
     blocks = drawn.complex.reshape(24, 2, 24, 2).mean(axis=(1, 3))
     # complex64 in between: measured 1e-7
     np.testing.assert_allclose(found.amplitude[0], np.abs(blocks[:8, :8]), atol=1e-5)
@@ -105,6 +111,70 @@ def test_simulation_has_the_counts_of_the_scan_and_its_own_truth():
     np.testing.assert_allclose(
         again / again.sum(), found.patterns[7] / found.patterns[7].sum(), atol=1e-4
     )
+
+
+def test_held_out_objects_are_of_their_own(monkeypatch):
+    scan, _ = a_scan(with_object=False)
+    original, objects = pairs._of_one_object, []
+
+    def noted(*arguments):
+        objects.append(arguments[-2:])
+        return original(*arguments)
+
+    monkeypatch.setattr(pairs, "_of_one_object", noted)
+    drawn = pairs.simulated(scan, Fit(), pairs.Simulation(600, poisson=False))
+    assert objects == [(0, 256), (1, 256), (2, 58), (3, 30)]
+    np.testing.assert_array_equal(np.flatnonzero(drawn.held_out), np.arange(570, 600))
+    assert pairs.simulated(scan, Fit(), pairs.Simulation(2)).held_out.tolist() == [False, True]
+
+
+def test_a_corner_of_a_scan_is_held_out():
+    """By hand: a raster of 20 x 20 windows of 8 px, 4 px apart."""
+    rows, cols = (axis.ravel() * 4.0 for axis in np.indices((20, 20)))
+    corners = np.stack([rows, cols], axis=1)
+    field = random_object((84, 84), seed=1).complex
+    # a pattern that says where it is
+    patterns = np.broadcast_to((rows * 100 + cols)[:, None, None] + 1, (400, 8, 8))
+    scan = Scan(patterns.astype(np.float32), corners, object=field)
+    found = pairs.of_scan(scan, Fit(), "object")
+    places = np.stack(np.divmod(found.patterns[:, 0, 0].astype(int) - 1, 100), axis=1)
+    held, kept = places[found.held_out], places[~found.held_out]
+    # the 16 of the last four rows and columns, and the last 4 of the next 9, which are of the
+    # last four rows and one column more; 5 x 6 windows are they and all that they overlap
+    assert len(held) == 20
+    np.testing.assert_array_equal(held.min(axis=0), [64, 60])
+    assert len(kept) == 400 - 30
+    assert np.abs(held[:, None] - kept[None]).max(axis=2).min() == 8
+    few = corners.max(axis=1) < 8
+    scan = Scan(scan.patterns[few], corners[few], object=field)
+    found = pairs.of_scan(scan, Fit(), "object")
+    assert (len(found), found.held_out) == (4, None)
+
+
+@pytest.mark.parametrize(
+    "held_out", [np.ones(4, bool), np.zeros(4, bool), np.array([True, False]), np.arange(4) // 2]
+)
+def test_held_out_is_some_and_not_all(held_out):
+    values = np.ones((4, 8, 8), np.float32)
+    with pytest.raises(DataError, match=r"held_out must be bool of shape \(4,\), True for some"):
+        fitting.Pairs(values, values, values, held_out=held_out)
+
+
+def test_what_is_held_out_is_not_trained_on(monkeypatch):
+    patterns = np.broadcast_to(np.arange(20.0)[:, None, None], (20, 8, 8))
+    ones = np.ones((20, 8, 8), np.float32) * np.linspace(0, 1, 8)
+    held_out = np.arange(20) % 7 == 3
+    seen = {}
+
+    def noted(model, training, validation, config, **_):
+        seen.update(kept=training.patterns, held=validation.patterns)
+        return []
+
+    monkeypatch.setattr(fitting.training, "train", noted)
+    drawn = fitting.Pairs(patterns, ones, ones, held_out=held_out)
+    fitting.fit(drawn, "ptynet", fitting.FitOptions(1))
+    assert seen["held"][:, 0, 0, 0].tolist() == [3, 10, 17]
+    assert seen["kept"][:, 0, 0, 0].tolist() == [i for i in range(20) if i not in (3, 10, 17)]
 
 
 def test_simulation_treats_the_whole_detector_as_the_measured_one():

@@ -1,5 +1,6 @@
 """Training: repeatable, resumable, watched. Networks here take 8 x 8 px and seconds."""
 
+import dataclasses
 import gc
 import math
 import signal
@@ -11,7 +12,7 @@ import pytest
 keras = pytest.importorskip("keras")
 
 from ppn_tf import callbacks, training  # noqa: E402
-from ppn_tf.checkpoint import read_checkpoint  # noqa: E402
+from ppn_tf.checkpoint import fingerprint, read_checkpoint  # noqa: E402
 from ppn_tf.errors import DataError, OptionError, RecordError, TrainingError  # noqa: E402
 from ppn_tf.inference import predict  # noqa: E402
 from ppn_tf.layers import PolarCoordinateAttention  # noqa: E402
@@ -236,7 +237,7 @@ def damaged_checkpoints(path, folder):
     with np.load(path, allow_pickle=False) as archive:
         arrays = dict(archive)
     state = str(arrays.pop("state"))
-    other_version = state.replace('"version": 1', '"version": 0')
+    other_version = state.replace('"version": 2', '"version": 0')
     assert other_version != state
     first = next(iter(arrays))
     # within an array, since not every byte of a zip archive's headers is checked
@@ -282,7 +283,7 @@ def test_damaged_checkpoints_are_refused_and_change_nothing(interrupted, tmp_pat
     before = model.get_weights()
     for name, path, message in damaged_checkpoints(interrupted, tmp_path):
         with pytest.raises(RecordError, match=f"checkpoint .*{path.name} {message}") as caught:
-            read_checkpoint(path, model)
+            read_checkpoint(path, model, {})
         assert "delete it to train from the start" in str(caught.value), name
         for received, wanted in zip(model.get_weights(), before, strict=True):
             np.testing.assert_array_equal(received, wanted, err_msg=name)
@@ -293,13 +294,41 @@ def test_checkpoint_of_another_network_is_refused(interrupted):
         model = compiled(**options)
         before = model.get_weights()
         with pytest.raises(RecordError, match="belongs to another network or another version"):
-            read_checkpoint(interrupted, model)
+            read_checkpoint(interrupted, model, {})
         for received, wanted in zip(model.get_weights(), before, strict=True):
             np.testing.assert_array_equal(received, wanted)
 
 
+def refusal(checkpoint, *, data=TRAIN, seed=0, **changed):
+    """What a training that differs from the interrupted one in one thing is told."""
+    config = dataclasses.replace(CONFIG, **changed)
+    with pytest.raises(RecordError, match="is of another training: ") as caught:
+        training.train(tiny(), data, VALIDATION, config, seed=seed, checkpoint=checkpoint)
+    return str(caught.value)
+
+
+def test_checkpoint_of_another_training_is_refused(interrupted):
+    before = interrupted.read_bytes()
+    assert "training: seed differ. Pass the same" in refusal(interrupted, seed=1)
+    assert ": batch_size, loss differ" in refusal(interrupted, loss="mae", batch_size=4)
+    noisy = dataclasses.replace(TRAIN, phase=np.clip(TRAIN.phase + 0.01, 0, 1) * TRAIN.patterns)
+    assert ": training_phase differ" in refusal(interrupted, data=noisy)
+    assert interrupted.read_bytes() == before
+
+
+def test_fingerprint_survives_rounding_and_sees_noise():
+    rng = np.random.default_rng(3)
+    values = rng.random((50, 8, 8, 1), dtype=np.float32)
+    rounded = values * (1 + np.float32(1e-6) * rng.standard_normal(values.shape, np.float32))
+    # measured 1e-8 and 4e-3
+    assert abs(fingerprint(rounded) - fingerprint(values)) < 1e-6
+    noisy = values + 0.01 * rng.standard_normal(values.shape)
+    assert abs(fingerprint(noisy) - fingerprint(values)) > 1e-3
+    assert fingerprint(np.zeros(4)) == 0.0
+
+
 def test_checkpoint_holds_counters_and_no_pickle(interrupted):
-    state = read_checkpoint(interrupted, compiled())
+    state = read_checkpoint(interrupted, compiled(), {})
     # the first epoch always improves on nothing; the second did not, by 10
     assert state["plateau"] == {
         "best": state["epochs"][0]["val_loss"],

@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,8 +28,6 @@ from ppn_tf.cli import common, scans
 from ppn_tf.cli.answer import Answer
 
 if TYPE_CHECKING:
-    import keras
-
     from ppn_tf.fitting import Pairs
 
 ON_INTERRUPT = "finished epochs are kept beside -o: the same command goes on"
@@ -84,7 +81,7 @@ def run(arguments: argparse.Namespace) -> Answer:
     PpnError
         For wrong options, files that cannot be used, or a training that fails.
     """
-    from ppn_tf import api, devices, files, models
+    from ppn_tf import api, devices, files, fitting, models
 
     output = common.check_output(arguments, (".keras",))
     chosen = models.spec(arguments.network)
@@ -93,12 +90,17 @@ def run(arguments: argparse.Namespace) -> Answer:
     settings = _settings(arguments, pairs)
     checkpoint = output.with_name(output.name + ".checkpoint.npz")
     files.remove_unfinished(output)
-    model, history = _fit(arguments, pairs, checkpoint, settings)
+    model, history = fitting.fit(
+        pairs,
+        arguments.network,
+        fitting.FitOptions(arguments.epochs, arguments.batch_size, arguments.seed),
+        checkpoint=checkpoint,
+        label="train",
+    )
     api.save_model(output, model)
     record = {"settings": settings, "device": device, "history": _plain(history)}
     beside = _write_record(output, record)
-    for path in (checkpoint, _claim_path(checkpoint)):
-        path.unlink(missing_ok=True)
+    checkpoint.unlink(missing_ok=True)
     last = history[-1]
     values = {
         "network": chosen.name,
@@ -107,6 +109,7 @@ def run(arguments: argparse.Namespace) -> Answer:
         "epochs": len(history),
         "loss": float(last["loss"]),
         "val_loss": float(last["val_loss"]),
+        "held_out": settings["held_out"],
         "history": record["history"],
         "parameters": model.count_params(),
         "device": device,
@@ -115,29 +118,9 @@ def run(arguments: argparse.Namespace) -> Answer:
     text = (
         f"{chosen.name}, {len(pairs)} pairs of {pairs.patterns.shape[1]} x "
         f"{pairs.patterns.shape[2]} px, {len(history)} epochs: loss {last['loss']:.4g}, held out "
-        f"{last['val_loss']:.4g}\nwritten: {output}\nwritten: {beside}"
+        f"({settings['held_out']}) {last['val_loss']:.4g}\nwritten: {output}\nwritten: {beside}"
     )
     return Answer(text, values)
-
-
-def _fit(
-    arguments: argparse.Namespace, pairs: Pairs, checkpoint: Path, settings: dict[str, Any]
-) -> tuple[keras.Model, list[dict[str, Any]]]:
-    from ppn_tf import fitting
-
-    _claim(checkpoint, settings)
-    try:
-        return fitting.fit(
-            pairs,
-            arguments.network,
-            fitting.FitOptions(arguments.epochs, arguments.batch_size, arguments.seed),
-            checkpoint=checkpoint,
-            label="train",
-        )
-    finally:
-        # before the first epoch has ended there is nothing to go on from
-        if not checkpoint.exists():
-            _claim_path(checkpoint).unlink(missing_ok=True)
 
 
 def make_pairs(arguments: argparse.Namespace) -> Pairs:
@@ -167,7 +150,7 @@ def make_pairs(arguments: argparse.Namespace) -> Pairs:
 
 
 def _settings(arguments: argparse.Namespace, pairs: Pairs) -> dict[str, Any]:
-    """Return all that decides the result, for the record and for a training that goes on."""
+    """Return all that decides the result, for the record."""
     import numpy as np
 
     import ppn_tf
@@ -191,41 +174,18 @@ def _settings(arguments: argparse.Namespace, pairs: Pairs) -> dict[str, Any]:
         "bin_px": arguments.bin,
         "span_px": arguments.span,
         "pairs": len(pairs),
+        "held_out": _held_out(arguments, pairs),
         "pairs_sha256": digest.hexdigest(),
         "counts_per_pattern": float(pairs.patterns.sum(axis=(1, 2), dtype=float).mean()),
     }
 
 
-def _claim_path(checkpoint: Path) -> Path:
-    return checkpoint.with_suffix(".json")
-
-
-def _claim(checkpoint: Path, settings: dict[str, Any]) -> None:
-    """Write down whose checkpoint it is, or refuse one of another training.
-
-    More epochs than before are no other training.
-    """
-    from ppn_tf.errors import RecordError
-    from ppn_tf.files import write_json
-
-    path = _claim_path(checkpoint)
-    if checkpoint.exists():
-        try:
-            begun = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise RecordError(
-                f"{path} cannot be read ({error}), so it is not known what {checkpoint} belongs "
-                "to: remove both to train from the start"
-            ) from error
-        names = [
-            name for name in settings if name != "epochs" and begun.get(name) != settings[name]
-        ]
-        if names:
-            raise RecordError(
-                f"{checkpoint} is of another training: {', '.join(names)} differ. Pass the same "
-                "options to go on, or remove it to train from the start"
-            )
-    write_json(path, settings)
+def _held_out(arguments: argparse.Namespace, pairs: Pairs) -> str:
+    if pairs.held_out is None:
+        return "windows that overlap those trained on"
+    count = int(pairs.held_out.sum())
+    where = "a corner of the scan" if arguments.simulate is None else "objects of their own"
+    return f"{count} windows of {where}"
 
 
 def _write_record(output: Path, record: dict[str, Any]) -> Path:
