@@ -212,13 +212,11 @@ def train(
     seed : int
         Decides the order of the batches.
     checkpoint : Path, optional
-        File written after every epoch; if it is there, training goes on after its last
-        one. It must be of the same network, samples, settings and seed; only `epochs` may
-        differ.
+        File written after every epoch, from which the same training (or longer) goes on.
     label, tensorboard : optional
         Name of a progress bar on standard error; folder for TensorBoard logs.
     devices : int
-        How many devices share every batch, see `ppn_tf.parallel`.
+        That share every batch, see `ppn_tf.parallel`.
 
     Returns
     -------
@@ -235,17 +233,16 @@ def train(
         If the devices are not there, or cannot share it.
     """
     sharing, plateau, monitor = parallel.Sharing(devices), _plateau(config), ResourceMonitor()
-    task = {} if checkpoint is None else _task(training, validation, config, seed)
+    task = _task(training, validation, config, seed) if checkpoint else {}
     with contextlib.ExitStack() as stack:
         model = stack.enter_context(parallel.shared(model, devices))
         _compile(model, config, devices)
         epoch = _resume(model, checkpoint, task, plateau, monitor)
         batches = Batches(training, config.batch_size, seed, epoch, sharing)
         stack.callback(batches.close)
-        first = _true_losses(training, validation, config, sharing)
-        last = _writers(checkpoint, task, tensorboard, plateau, monitor)
         interrupt = stack.enter_context(StopOnInterrupt.listening())
-        callbacks = [*first, interrupt, StopOnNaN(), plateau, monitor, *last]
+        callbacks = [*_true_losses(training, validation, config, sharing), interrupt, StopOnNaN()]
+        callbacks += [plateau, monitor, *_writers(checkpoint, task, tensorboard, plateau, monitor)]
         if label is not None:
             bar = ProgressBar(label, config.epochs, len(batches), epoch)
             callbacks.append(stack.enter_context(contextlib.closing(bar)))
