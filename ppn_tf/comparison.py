@@ -1,6 +1,6 @@
 """Compare two reconstructions of one scan: scores on the scanned area, FRC.
 
-What patterns leave open (global phase, on request scale and ramp) is taken out first.
+What patterns leave open (global phase, on request scale, ramp and shift) is taken out first.
 """
 
 from __future__ import annotations
@@ -8,15 +8,21 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+import scipy.ndimage
 import scipy.spatial
 
 from ppn_tf import metrics, phase, spectrum
 from ppn_tf.errors import DataError, OptionError
 
 #: What is taken out before the comparison.
-ALIGNMENTS = ("none", "phase", "scale", "ramp")
+ALIGNMENTS = ("none", "phase", "scale", "ramp", "shift")
 #: A pixel is scanned if a window's centre is nearer than so many steps of the scan.
 _REACH_STEPS = 1.5
+#: A shift is found to 1 / 100 px, and again after it is taken out.
+_SHIFT_UPSAMPLING = 100
+_SHIFT_ROUNDS = 3
+#: Pixels beside a hole that a cubic spline through it spoils.
+_SPLINE_REACH_PX = 2
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -29,6 +35,8 @@ class Comparison:
         `found` is aligned.
     box : (slice, slice)
         Of the grid.
+    shift_px : (float, float)
+        By how much `found` was moved along rows and columns; (0, 0) unless asked for.
     scores : dict
         ``amplitude`` and ``phase``: ``psnr_db``, ``ssim`` and the ``data_range`` of both;
         ``relative_error`` of the complex field.
@@ -39,6 +47,7 @@ class Comparison:
     found: np.ndarray
     reference: np.ndarray
     box: tuple[slice, slice]
+    shift_px: tuple[float, float]
     scores: dict[str, object]
     frequency: np.ndarray
     frc: np.ndarray
@@ -55,9 +64,9 @@ def compare(
         On one grid; NaN where nothing is known.
     centres_px : (N, 2) float
         Centres of the scan's windows, which say what was scanned.
-    alignment : {"none", "phase", "scale", "ramp"}
+    alignment : {"none", "phase", "scale", "ramp", "shift"}
         What is taken out: nothing, the global phase, also the amplitude's scale, also a
-        phase ramp (free probe).
+        phase ramp, also a shift (the last two: free probe).
 
     Returns
     -------
@@ -79,12 +88,15 @@ def compare(
         raise OptionError(
             f"alignment: expected one of {', '.join(ALIGNMENTS)}, received {alignment!r}"
         )
-    known = np.isfinite(found) & np.isfinite(reference)
-    box = inner_box(known & scanned(centres_px, known.shape))
+    region = np.isfinite(reference) & scanned(centres_px, reference.shape)
+    shift_px = (0.0, 0.0)
+    if alignment == "shift":
+        found, shift_px = _registered(found, reference, region)
+    box = inner_box(np.isfinite(found) & region)
     ours, theirs = found[box].astype(np.complex128), reference[box].astype(np.complex128)
     if alignment != "none":
         ours = phase.align(
-            ours, theirs, scale=alignment in ("scale", "ramp"), ramp=alignment == "ramp"
+            ours, theirs, scale=alignment != "phase", ramp=alignment in ("ramp", "shift")
         ).field
     frequency, frc = _frc(ours, theirs)
     true_phase = phase.unwrap(theirs)
@@ -94,7 +106,7 @@ def compare(
         "relative_error": float(np.linalg.norm(ours - theirs) / np.linalg.norm(theirs)),
         "frc_band": spectrum.widest_band(frequency, frc),
     }
-    return Comparison(ours, theirs, box, scores, frequency, frc)
+    return Comparison(ours, theirs, box, shift_px, scores, frequency, frc)
 
 
 def scanned(centres_px: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
@@ -138,6 +150,47 @@ def inner_box(region: np.ndarray) -> tuple[slice, slice]:
         "the two reconstructions share no scanned area of 8 x 8 px without holes: are they of one "
         "scan?"
     )
+
+
+def _registered(
+    found: np.ndarray, reference: np.ndarray, region: np.ndarray
+) -> tuple[np.ndarray, tuple[float, float]]:
+    """Return `found` moved onto the reference, and by how many rows and columns.
+
+    The peak of the cross-correlation, Guizar-Sicairos et al., Optics Letters 33 (2008) 156,
+    DOI 10.1364/OL.33.000156, as scikit-image has it.
+    """
+    from skimage.registration import phase_cross_correlation
+
+    total = np.zeros(2)
+    moved = found
+    for _ in range(_SHIFT_ROUNDS):
+        box = inner_box(np.isfinite(moved) & region)
+        aligned = phase.align(moved[box], reference[box], ramp=True)
+        taper = np.outer(*(np.hanning(side + 2)[1:-1] for side in aligned.field.shape))
+        ours, theirs = ((part - part.mean()) * taper for part in (aligned.field, reference[box]))
+        step = phase_cross_correlation(
+            theirs, ours, upsample_factor=_SHIFT_UPSAMPLING, normalization=None
+        )[0]
+        total += step
+        # a ramp would be lost between pixels
+        rows, cols = np.indices(found.shape)
+        slopes = aligned.ramp_rad_per_px
+        found = found * np.exp(1j * (slopes[0] * rows + slopes[1] * cols))
+        moved = _moved(found, total)
+    return moved, (float(total[0]), float(total[1]))
+
+
+def _moved(field: np.ndarray, shift_px: np.ndarray) -> np.ndarray:
+    """Return a field moved between pixels, NaN where that needs what is not known."""
+    if not shift_px.any():
+        return field
+    known = np.isfinite(field)
+    filled = np.where(known, field, field[known].mean())
+    there = scipy.ndimage.binary_erosion(known, iterations=_SPLINE_REACH_PX, border_value=1)
+    inside = scipy.ndimage.shift(there.astype(float), shift_px, order=1) > 0.999
+    moved = scipy.ndimage.shift(filled, shift_px, order=3, mode="nearest")
+    return np.where(inside, moved, np.nan)
 
 
 def _scores(ours: np.ndarray, theirs: np.ndarray, name: str) -> dict[str, float]:

@@ -32,9 +32,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--align",
         default="phase",
-        metavar="none|phase|scale|ramp",
+        metavar="none|phase|scale|ramp|shift",
         help="what is taken out first: nothing, the global phase (default), also the scale of the "
-        "amplitude, also a phase ramp (after a free probe)",
+        "amplitude, also a phase ramp, also a shift (the last two: after a free probe)",
     )
     parser.add_argument("--picture", type=Path, metavar="PNG", help="draw both, and the errors")
 
@@ -63,6 +63,7 @@ def run(arguments: argparse.Namespace) -> Answer:
     values: dict[str, Any] = {
         **found.scores,
         "alignment": arguments.align,
+        "shift_px": list(found.shift_px),
         "box_px": [[part.start, part.stop] for part in found.box],
         "frc": {"frequency": found.frequency.tolist(), "correlation": found.frc.tolist()},
         "files": files,
@@ -97,6 +98,8 @@ def _draw(path: Path, found: Comparison) -> None:
 def _text(values: dict[str, Any], found: Comparison) -> str:
     rows, cols = found.reference.shape
     lines = [f"{rows} x {cols} px compared, alignment: {values['alignment']}"]
+    if values["alignment"] == "shift":
+        lines.append(f"moved by {found.shift_px[0]:.2f} rows and {found.shift_px[1]:.2f} columns")
     for name, unit in (("amplitude", ""), ("phase", " rad")):
         part = values[name]
         psnr = "infinite" if part["psnr_db"] is None else f"{part['psnr_db']:.2f} dB"
