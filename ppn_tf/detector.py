@@ -289,25 +289,27 @@ def placed(scan: Scan, fit: Fit) -> tuple[np.ndarray, tuple[int, int]]:
     return corners, (rows, cols)
 
 
-def check_side(window_px: tuple[int, int], wanted_px: tuple[int, int]) -> None:
-    """Refuse patterns of another size than a network takes, and name the options.
+def check_side(fit: Fit, detector_px: tuple[int, int], wanted_px: tuple[int, int]) -> None:
+    """Refuse a fit that gives another size than a network takes, and name the options.
 
     Raises
     ------
     DataError
-        With the crop and the binning that would fit.
+        With the crop and the binning of the detector that would fit.
     """
+    window_px = fit.window_px(detector_px)
     if tuple(window_px) == tuple(wanted_px):
         return
     advice = f"--crop {wanted_px[0]}"
     if wanted_px[0] != wanted_px[1]:
         advice += f" {wanted_px[1]}"
-    block, rest = divmod(window_px[0], wanted_px[0])
-    if rest == 0 and block > 1 and (wanted_px[0] * block, wanted_px[1] * block) == window_px:
+    block = detector_px[0] // wanted_px[0]
+    if block > 1 and (wanted_px[0] * block, wanted_px[1] * block) == tuple(detector_px):
         advice += f" (the same window, larger pixels) or --bin {block} (a smaller window)"
     raise DataError(
         f"the network takes patterns of {wanted_px[0]} x {wanted_px[1]} px, received "
-        f"{window_px[0]} x {window_px[1]} px: pass {advice}"
+        f"{window_px[0]} x {window_px[1]} px from a detector of {detector_px[0]} x "
+        f"{detector_px[1]} px: pass {advice}"
     )
 
 

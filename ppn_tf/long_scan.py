@@ -58,6 +58,8 @@ class LongScan:
         Where the field lies on the scan; written beside it.
     zero_frequency : {"centre", "corner"}
         Where it lies in the data set.
+    allow_filters : tuple of int
+        HDF5 filters that it may need, as for `ppn_tf.data.formats.read`.
 
     Raises
     ------
@@ -72,11 +74,13 @@ class LongScan:
     mask: np.ndarray | None = None
     place: Place | None = None
     zero_frequency: str = "centre"
+    allow_filters: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         with hdf5.opened(Path(self.path)) as file:
             found = hdf5.dataset(file, self.key)
-            shape = None if found is None else Frames(found, self.zero_frequency).shape
+            how = self.zero_frequency, self.allow_filters
+            shape = None if found is None else Frames(found, *how).shape
         if shape is None or np.shape(self.corners_px) != (shape[0], 2):
             raise DataError(
                 f"{self.path}: expected the key {self.key!r} with patterns (N, H, W) and positions "
@@ -213,8 +217,8 @@ def make_part(job: dict[str, Any]) -> dict[str, Any]:
         model = _model(job["model"], job["model_sha256"])
     window = model.input_shape[1:3]
     with _timed(stage_s, "read"), hdf5.opened(Path(job["path"])) as file:
-        counts = Frames(hdf5.dataset(file, job["key"]), job["zero_frequency"])
-        check_side(job["fit"].window_px(counts.shape[1:]), window)
+        counts = Frames(hdf5.dataset(file, job["key"]), job["zero_frequency"], job["allow_filters"])
+        check_side(job["fit"], counts.shape[1:], window)
         patterns = job["fit"].patterns(counts[job["start"] : job["stop"]], job["mask"])
     with _timed(stage_s, "network"):
         found = inference.infer(model, patterns, batch_size=job["batch_size"])
@@ -332,6 +336,7 @@ def _jobs(scan: LongScan, settings: Settings, folder: Path) -> Iterator[dict[str
             "path": str(Path(scan.path).resolve()),
             "key": scan.key,
             "zero_frequency": scan.zero_frequency,
+            "allow_filters": scan.allow_filters,
             "start": start,
             "stop": stop,
             "corners_px": np.asarray(scan.corners_px[start:stop], dtype=np.float64),

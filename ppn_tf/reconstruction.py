@@ -172,7 +172,7 @@ def _checked(
             f"every pattern needs a position, received {count} patterns and {positions} positions"
         )
     inference.scaling_of(model)
-    check_side(fit.window_px(detector_px), model.input_shape[1:3])
+    check_side(fit, detector_px, model.input_shape[1:3])
     return count
 
 

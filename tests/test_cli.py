@@ -368,11 +368,37 @@ def test_reconstruct_says_where_training_handled_patterns_otherwise(scan, model,
         ("damaged", []),
         ('{"settings": {"crop_px": null, "bin_px": 1, "span_px": null}}', []),
         ('{"settings": {"crop_px": [64], "bin_px": 1}}', ["--crop was [64] in training"]),
+        ('{"settings": {"bin_px": 1, "object_pixel_m": [2e-8, 4.01e-8]}}', []),
+        (
+            '{"settings": {"bin_px": 1, "object_pixel_m": [2e-8, 2e-8]}}',
+            ["the object pixel was [2e-08, 2e-08] m in training"],
+        ),
     ):
         record.write_text(text)
         found = answer(capsys, *command)["remarks"]
         assert len(found) == len(remarks)
         assert all(begin in one for begin, one in zip(remarks, found, strict=True))
+    # one number stands for both sides
+    record.write_text('{"settings": {"bin_px": 1, "crop_px": [8]}}')
+    assert answer(capsys, *command, "--crop", 8, 8)["remarks"] == []
+
+
+def test_reconstruct_leaves_out_what_a_mask_excludes(scan, model, tmp_path, capsys):
+    """A hot pixel without a mask in the file; the network is linear, pixel by pixel."""
+    known = by_hand.scan()
+    hot = known.patterns.copy()
+    hot[:, 2, 3] = 4.29e9
+    formats.write(tmp_path / "hot.npz", dataclasses.replace(known, patterns=hot))
+    valid = np.ones((8, 8), bool)
+    valid[2, 3] = False
+    np.save(tmp_path / "mask.npy", valid)
+    command = ("reconstruct", "--model", model, "-o", tmp_path / "o.npz", "--force")
+    answer(capsys, *command, tmp_path / "hot.npz", "--mask", tmp_path / "mask.npy")
+    found = formats.read(tmp_path / "o.npz")
+    formats.write(tmp_path / "masked.npz", dataclasses.replace(known, mask=valid))
+    answer(capsys, *command, tmp_path / "masked.npz")
+    np.testing.assert_array_equal(found.object, formats.read(tmp_path / "o.npz").object)
+    assert "mask.npy" in json.dumps(found.provenance)
 
 
 def test_reconstruct_scales_counts_when_asked(scan, model, tmp_path, capsys):
@@ -428,6 +454,8 @@ def test_reconstruct_refuses(scan, model, tmp_path, capsys):
     (tmp_path / "broken.keras").write_text("no network")
     dark = dataclasses.replace(by_hand.scan(), patterns=np.zeros((30, 8, 8), np.float32))
     formats.write(tmp_path / "dark.npz", dark)
+    np.save(tmp_path / "faults.npy", np.eye(8, dtype=int)[:1] * np.eye(8, dtype=int))
+    np.save(tmp_path / "all.npy", np.zeros((8, 8), bool))
     for words, message in (
         (("reconstruct", scan, "--model", "ppn", *out), "unknown trained model 'ppn'"),
         (("reconstruct", scan, "--model", tmp_path / "x.keras", *out), "does not exist"),
@@ -437,6 +465,10 @@ def test_reconstruct_refuses(scan, model, tmp_path, capsys):
         ((*with_model, "-o", tmp_path / "o.txt"), "expects the ending"),
         ((*with_model, "-o", scan), "is there already: pass --force"),
         ((*with_model, "-o", tmp_path), "expects the ending"),
+        ((*with_model, "-o", scan / "o.npz"), "is no folder that can be written to"),
+        ((*with_model, *out, "--mask", tmp_path / "faults.npy"), "received int64 (8, 8), 1 set"),
+        ((*with_model, *out, "--mask", tmp_path / "all.npy"), "received bool (8, 8), 0 set"),
+        ((*with_model, *out, "--mask", tmp_path / "none.npy"), "none.npy cannot be read as npy"),
         ((*with_model, *out, "--crop", 1, 2, 3), "one or two values"),
         ((*with_model, *out, "--crop", 16), "--crop 16 is larger than the detector"),
         ((*with_model, *out, "--bin", 3), "--bin 3 needs sides"),

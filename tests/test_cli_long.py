@@ -47,7 +47,7 @@ def test_chunks_give_the_object_that_is_known(pair, capsys):
         (("--picture", "a.png"), "without --picture: leave that out"),
         (("--bin", "2"), "received 4 x 4 px"),
         (("--flag", "with_object=false"), "format ptychodus takes no flag with_object"),
-        (("--flag", "path=x"), "--flag path is for Python alone"),
+        (("--flag", "path=x"), "--flag path is none: pass it as FILE or --allow-filter"),
         (("--flag", "nonsense"), "--flag expects NAME=VALUE, received 'nonsense'"),
         (("--format", "ptyd"), "do not lie in one data set that can be read range by range"),
         (("--chunk", "0"), "chunk must be at least 1, received 0"),
@@ -106,6 +106,21 @@ def test_phases_of_their_own_zero_are_turned_to_each_other(pair, capsys, chunk):
     expected = expected * np.exp(-1j * np.angle(expected.sum()))
     # float32 network, complex64 file: measured 1.6e-7
     np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_a_mask_of_ones_own_is_that_of_the_file(pair, capsys):
+    by_hand.network(side=2).save(pair / "m.keras")
+    valid = np.arange(64).reshape(8, 8) % 5 > 0
+    np.save(pair / "mask.npy", valid)
+    options = ("--chunk", 7, "--crop", 4, "--bin", 2)
+    assert call(pair, *options, "--mask", pair / "mask.npy") == 0
+    with h5py.File(pair / "out.h5") as file:
+        given = file["object"][:]
+    with h5py.File(pair / "s_dp.h5", "a") as file:
+        file["valid_pixels"] = valid
+    assert call(pair, *options, "--force") == 0
+    with h5py.File(pair / "out.h5") as file:
+        np.testing.assert_array_equal(file["object"][:], given)
 
 
 def test_crop_bin_and_mask_are_those_of_the_whole_scan(pair, capsys):

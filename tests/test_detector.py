@@ -101,13 +101,16 @@ def test_values_out_of_range(options):
 
 
 def test_side_of_a_network_names_the_options():
-    check_side((32, 32), (32, 32))
+    check_side(Fit(), (32, 32), (32, 32))
     with pytest.raises(DataError, match=r"pass --crop 32 \(.*\) or --bin 4"):
-        check_side((128, 128), (32, 32))
+        check_side(Fit(), (128, 128), (32, 32))
+    # of the detector, not of what is binned already
+    with pytest.raises(DataError, match=r"64 x 64 px from .* 128 x 128 px: pass .* or --bin 4"):
+        check_side(Fit(bin_px=2), (128, 128), (32, 32))
     with pytest.raises(DataError, match="pass --crop 32$"):
-        check_side((100, 100), (32, 32))
+        check_side(Fit(), (100, 100), (32, 32))
     with pytest.raises(DataError, match="pass --crop 32 64$"):
-        check_side((100, 100), (32, 64))
+        check_side(Fit(), (100, 100), (32, 64))
 
 
 def smooth_probe(side):

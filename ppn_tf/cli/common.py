@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 from ppn_tf.errors import OptionError
@@ -42,13 +43,18 @@ def check_output(arguments: argparse.Namespace, endings: tuple[str, ...] = ()) -
     Raises
     ------
     OptionError
-        For another ending, a folder, or a file that is there already without ``--force``.
+        For another ending, a folder, one that cannot be written to, or a file that is there
+        already without ``--force``.
     """
     path: Path = arguments.output
     if endings and path.suffix.lower() not in endings:
         raise OptionError(f"-o expects the ending {' or '.join(endings)}, received {path}")
     if path.is_dir():
         raise OptionError(f"-o expects a file, received the folder {path}")
+    # the nearest folder that is there: those below it are made
+    folder = next(above for above in path.absolute().parents if above.exists())
+    if not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
+        raise OptionError(f"-o {path}: {folder} is no folder that can be written to")
     if path.exists() and not arguments.force:
         raise OptionError(f"{path} is there already: pass --force to replace it")
     return path

@@ -72,7 +72,8 @@ def run(arguments: argparse.Namespace) -> Answer:
     scan, values["format"], values["open"] = _read(arguments)
     values["scan"] = None if scan is None else _described(scan)
     if arguments.picture is not None:
-        pictures.draw(arguments.picture, _panels(path, scan), path.name)
+        panels = _panels(path, scan, arguments.allow_filter)
+        pictures.draw(arguments.picture, panels, path.name)
         values["files"] = [str(arguments.picture)]
     return Answer(_text(values), values)
 
@@ -111,7 +112,7 @@ def _described(scan: Scan) -> dict[str, Any]:
     }
 
 
-def _panels(path: Path, scan: Scan | None) -> list[Panel]:
+def _panels(path: Path, scan: Scan | None, allow_filters: list[int]) -> list[Panel]:
     import numpy as np
 
     from ppn_tf import pictures
@@ -119,7 +120,7 @@ def _panels(path: Path, scan: Scan | None) -> list[Panel]:
     from ppn_tf.data.formats import roles
 
     if scan is None:
-        raw = roles.raw_patterns(path, formats.tree(path))
+        raw = roles.raw_patterns(path, formats.tree(path), allow_filters)
         if raw is None:
             raise DataError(f"{path}: nothing to draw: no array looks like patterns")
         name, frames = raw

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ppn_tf.cli import common, counts, scans
@@ -54,6 +53,8 @@ def run(arguments: argparse.Namespace) -> Answer:
         For options that need the whole scan, files that cannot be used, or a cluster
         that is not there.
     """
+    import dataclasses
+
     from ppn_tf import devices, long_scan
     from ppn_tf.cli import reconstruct
     from ppn_tf.data import formats
@@ -70,6 +71,9 @@ def run(arguments: argparse.Namespace) -> Answer:
     given = scans.keywords(arguments)
     with scans.asking_for_flags():
         found = formats.locate(arguments.scan, **given)
+    if arguments.mask is not None:
+        mask = scans.joined_mask(arguments.mask, found.mask, found.window_px)
+        found = dataclasses.replace(found, mask=mask)
     device = devices.select_device("cpu" if arguments.scheduler else arguments.gpu)
     settings, remarks = _scaled(found, settings, arguments.counts)
     scan = _fitted(found, settings.fit)
@@ -81,7 +85,7 @@ def run(arguments: argparse.Namespace) -> Answer:
         gpu=arguments.gpu != "cpu",
         label="reconstruct",
     )
-    remarks += reconstruct.handled_otherwise(Path(f"{arguments.model}.json"), arguments)
+    remarks += reconstruct.handled_otherwise(arguments, found.object_pixel_m)
     values = {
         **{name: done[name] for name in ("patterns", "parts", "parts_found", "seconds")},
         "patterns_per_second": done["patterns"] / done["seconds"],
@@ -104,9 +108,9 @@ def _scaled(found: Located, settings: Settings, asked: str) -> tuple[Settings, l
     from ppn_tf.data.formats.frames import Frames
 
     model = long_scan.network(settings)
-    detector.check_side(settings.fit.window_px(found.window_px), model.input_shape[1:3])
+    detector.check_side(settings.fit, found.window_px, model.input_shape[1:3])
     with hdf5.opened(found.path) as file:
-        patterns = Frames(hdf5.dataset(file, found.key), found.zero_frequency)
+        patterns = Frames(hdf5.dataset(file, found.key), found.zero_frequency, found.allow_filters)
         fit, remarks = counts.scaled(
             settings.fit, asked, patterns, found.mask, model, sampled=True, label="counts"
         )
@@ -129,7 +133,7 @@ def _fitted(found: Located, fit: Fit) -> LongScan:
     y_m, x_m = found.positions_m[0] - offset_px * pixel_m
     place = Place(found.positions_m, tuple(pixel_m.tolist()), (float(y_m), float(x_m)))
     where = found.path, found.key, corners, (rows, cols)
-    return LongScan(*where, found.mask, place, found.zero_frequency)
+    return LongScan(*where, found.mask, place, found.zero_frequency, found.allow_filters)
 
 
 def _check(arguments: argparse.Namespace) -> None:

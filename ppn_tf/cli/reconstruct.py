@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 _CHECKED_PATTERNS = 256
 #: An object should bring the R-factor below this share of that of an empty one.
 _BETTER = 0.9
+#: Pixel sizes that differ by less count as equal.
+_SAME_PIXEL = 0.01
 #: Options of which the record of a training tells.
 _HANDLING = ("crop", "bin", "span")
 
@@ -115,9 +117,9 @@ def run(arguments: argparse.Namespace) -> Answer:
     device = devices.select_device(arguments.gpu)
     model = api.load_model(arguments.model)
     fit = crop_and_bin(arguments)
-    detector.check_side(fit.window_px(scan.window_px), model.input_shape[1:3])
+    detector.check_side(fit, scan.window_px, model.input_shape[1:3])
     fit, remarks = counts.scaled(fit, arguments.counts, scan.patterns, scan.mask, model)
-    remarks += handled_otherwise(Path(str(arguments.model) + ".json"), arguments)
+    remarks += handled_otherwise(arguments, scan.object_pixel_m)
     started = time.perf_counter()
     result, found, islands = _reconstruct(arguments, scan, model, fit)
     remarks += unconnected(islands)
@@ -193,26 +195,43 @@ def crop_and_bin(arguments: argparse.Namespace) -> Fit:
     return Fit(sides, arguments.bin, span_px=arguments.span)
 
 
-def handled_otherwise(record: Path, arguments: argparse.Namespace) -> list[str]:
-    """Say where patterns are handled unlike those of the training.
+def handled_otherwise(
+    arguments: argparse.Namespace, object_pixel_m: tuple[float, float] | None
+) -> list[str]:
+    """Say where a scan is unlike that of the training, by what ``ppn-tf train`` wrote.
 
     Parameters
     ----------
-    record : Path
-        What ``ppn-tf train`` writes beside a network; nothing is said without it.
     arguments : argparse.Namespace
+    object_pixel_m : (float, float), optional
+        Of the scan, before crop and bin.
     """
+    import numpy as np
+
+    record = Path(f"{arguments.model}.json")
     try:
         settings = json.loads(record.read_text(encoding="utf-8"))["settings"]
+        pixel_m = np.asarray(settings.get("object_pixel_m") or np.nan, dtype=float)
         pairs = {name: (settings.get(f"{name}_px"), getattr(arguments, name)) for name in _HANDLING}
     except (OSError, ValueError, KeyError, TypeError):
         return []
-    return [
+    remarks = []
+    if object_pixel_m is not None and (abs(pixel_m / object_pixel_m - 1) > _SAME_PIXEL).any():
+        remarks.append(
+            f"the object pixel was {pixel_m.tolist()} m in training ({record.name}) and is "
+            f"{list(object_pixel_m)} m here: a network knows one, train it for this scan"
+        )
+    return remarks + [
         f"--{name} was {then} in training ({record.name}) and is {now} here: only right if this "
         "scan's detector differs as much"
         for name, (then, now) in pairs.items()
-        if then != now
+        if _sides(then) != _sides(now)
     ]
+
+
+def _sides(value: Any) -> Any:
+    """Return height and width of what may be stated by one number for both."""
+    return [value[0], value[-1]] if isinstance(value, list) and value else value
 
 
 def unconnected(islands: int) -> list[str]:

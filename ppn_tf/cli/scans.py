@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from ppn_tf.data.formats import Scan
 
 #: Options of all formats: keyword of `ppn_tf.data.formats.read`, number of values, help.
@@ -45,6 +47,22 @@ def add_scan(parser: argparse.ArgumentParser, name: str = "scan") -> None:
         "--memory-limit-gib", type=float, default=None, help="largest size of its arrays (8)"
     )
     group.add_argument(
+        "--mask",
+        type=Path,
+        metavar="FILE.npy",
+        help="bool (H, W), True where the detector is valid, zero frequency at (H // 2, W // 2); "
+        "excludes pixels beside those of the file's own mask",
+    )
+    group.add_argument(
+        "--allow-filter",
+        type=int,
+        action="append",
+        default=[],
+        metavar="N",
+        help="unpack patterns with this HDF5 filter too, foreign code: 32008 is bitshuffle, 32004 "
+        "LZ4 (pip install hdf5plugin)",
+    )
+    group.add_argument(
         "--flag",
         action="append",
         default=[],
@@ -52,6 +70,50 @@ def add_scan(parser: argparse.ArgumentParser, name: str = "scan") -> None:
         help="what else the format leaves open, as the error message names it, such as "
         "positions=scan_true or zero_frequency=corner; may be given several times",
     )
+
+
+def joined_mask(path: Path, own: np.ndarray | None, window_px: tuple[int, int]) -> np.ndarray:
+    """Return where both a file and a scan's own mask say that the detector is valid.
+
+    Parameters
+    ----------
+    path : Path
+        Of ``--mask``.
+    own : (H, W) bool, optional
+    window_px : (int, int)
+
+    Returns
+    -------
+    (H, W) bool
+
+    Raises
+    ------
+    DataError
+        If the file holds something else, or nothing is valid.
+    """
+    import numpy as np
+
+    from ppn_tf.data.formats.illumination import read_npy
+    from ppn_tf.errors import DataError
+
+    valid = read_npy(path)
+    if valid.dtype != bool or valid.shape != window_px or not valid.any():
+        raise DataError(
+            f"{path}: expected bool of shape {window_px}, True where the detector is valid, "
+            f"received {valid.dtype} {valid.shape}, {int(np.count_nonzero(valid))} set (of a mask "
+            "that counts faults: numpy.save(FILE, faults == 0))"
+        )
+    return valid if own is None else valid & own
+
+
+def _with_mask(scan: Scan, path: Path) -> Scan:
+    import dataclasses
+
+    from ppn_tf.files import sha256
+
+    mask = joined_mask(path, scan.mask, scan.window_px)
+    source = {"file": path.name, "sha256": sha256(path)}
+    return dataclasses.replace(scan, mask=mask, provenance={**scan.provenance, "mask": source})
 
 
 def add_probe(parser: argparse.ArgumentParser) -> None:
@@ -85,6 +147,8 @@ def read_scan(arguments: argparse.Namespace, name: str = "scan") -> Scan:
     given = keywords(arguments)
     with asking_for_flags():
         scan = formats.read(getattr(arguments, name), **given)
+    if arguments.mask is not None:
+        scan = _with_mask(scan, arguments.mask)
     probe = getattr(arguments, "probe", None)
     return scan if probe is None else _with_probe(scan, probe)
 
@@ -183,6 +247,8 @@ def keywords(arguments: argparse.Namespace) -> dict[str, Any]:
         given["format"] = arguments.format
     if arguments.memory_limit_gib is not None:
         given["memory_limit_gib"] = arguments.memory_limit_gib
+    if arguments.allow_filter:
+        given["allow_filters"] = tuple(arguments.allow_filter)
     for flag in arguments.flag:
         key, value = _flag(flag)
         if key in given:
@@ -200,7 +266,7 @@ def _flag(flag: str) -> tuple[str, Any]:
     if not sign or not key:
         raise OptionError(f"--flag expects NAME=VALUE, received {flag!r}")
     if key in ("path", "allow_filters"):
-        raise OptionError(f"--flag {key} is for Python alone: see ppn_tf.data.formats.read")
+        raise OptionError(f"--flag {key} is none: pass it as FILE or --allow-filter")
     return key, _value(text)
 
 

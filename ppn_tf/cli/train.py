@@ -28,6 +28,7 @@ from ppn_tf.cli import common, scans
 from ppn_tf.cli.answer import Answer
 
 if TYPE_CHECKING:
+    from ppn_tf.data.formats import Scan
     from ppn_tf.fitting import Pairs
 
 ON_INTERRUPT = "finished epochs are kept beside -o: the same command goes on"
@@ -85,9 +86,9 @@ def run(arguments: argparse.Namespace) -> Answer:
 
     output = common.check_output(arguments, (".keras",))
     chosen = models.spec(arguments.network)
-    pairs = make_pairs(arguments)
+    scan, pairs = make_pairs(arguments)
     device = devices.select_device(arguments.gpu)
-    settings = _settings(arguments, pairs)
+    settings = _settings(arguments, scan, pairs)
     checkpoint = output.with_name(output.name + ".checkpoint.npz")
     files.remove_unfinished(output)
     model, history = fitting.fit(
@@ -123,8 +124,8 @@ def run(arguments: argparse.Namespace) -> Answer:
     return Answer(text, values)
 
 
-def make_pairs(arguments: argparse.Namespace) -> Pairs:
-    """Return what is trained on.
+def make_pairs(arguments: argparse.Namespace) -> tuple[Scan, Pairs]:
+    """Return the scan, and what is trained on.
 
     Raises
     ------
@@ -137,7 +138,7 @@ def make_pairs(arguments: argparse.Namespace) -> Pairs:
     fit = crop_and_bin(arguments)
     scan = scans.read_scan(arguments)
     if arguments.simulate is None:
-        return pairs.of_scan(scan, fit, arguments.phase_zero)
+        return scan, pairs.of_scan(scan, fit, arguments.phase_zero)
     options = pairs.Simulation(
         arguments.simulate,
         (arguments.amplitude_range[0], arguments.amplitude_range[1]),
@@ -146,10 +147,10 @@ def make_pairs(arguments: argparse.Namespace) -> Pairs:
         arguments.seed,
         arguments.phase_zero,
     )
-    return pairs.simulated(scan, fit, options, label="simulate")
+    return scan, pairs.simulated(scan, fit, options, label="simulate")
 
 
-def _settings(arguments: argparse.Namespace, pairs: Pairs) -> dict[str, Any]:
+def _settings(arguments: argparse.Namespace, scan: Scan, pairs: Pairs) -> dict[str, Any]:
     """Return all that decides the result, for the record."""
     import numpy as np
 
@@ -169,6 +170,10 @@ def _settings(arguments: argparse.Namespace, pairs: Pairs) -> dict[str, Any]:
         "scan": Path(arguments.scan).name,
         "simulated": arguments.simulate,
         "probe": None if arguments.probe is None else arguments.probe.name,
+        "probe_sha256": None
+        if scan.probe is None
+        else hashlib.sha256(np.ascontiguousarray(scan.probe)).hexdigest(),
+        "object_pixel_m": None if scan.object_pixel_m is None else list(scan.object_pixel_m),
         "phase_zero": pairs.phase_zero,
         "crop_px": arguments.crop,
         "bin_px": arguments.bin,

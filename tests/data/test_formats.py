@@ -22,7 +22,8 @@ import pytest
 
 from ppn_tf.data import formats, forward
 from ppn_tf.data.formats import Geometry, Scan, memory, npz
-from ppn_tf.errors import DataError, OptionError, RecordError
+from ppn_tf.data.formats.frames import Frames
+from ppn_tf.errors import DataError, OptionError, RecordError, UnstatedError
 
 ENERGY_EV, DISTANCE_M, DETECTOR_M = 8000.0, 1.5, (75e-6, 60e-6)
 CORNERS_PX = np.array([[0, 0], [3, 5], [11, 2], [7, 21], [19, 26], [14, 9], [4, 30]])
@@ -529,6 +530,18 @@ def test_pair_is_asked_for(scan, tmp_path):
         formats.read(path, product="a", patterns="b")
 
 
+@pytest.mark.parametrize("names", [("X.h5", "X_dp.h5"), ("X_para.h5", "X_dp.h5")])
+def test_the_other_file_is_found_by_its_name(scan, tmp_path, names):
+    product, patterns = (tmp_path / name for name in names)
+    formats.write(product, scan, patterns=patterns)
+    for path in (product, patterns):
+        assert_same(formats.read(path), scan, px=1e-9)
+    patterns.unlink()
+    with pytest.raises(UnstatedError, match=r"without X_dp.h5 beside it: pass patterns") as caught:
+        formats.read(product)
+    assert caught.value.flags == ("patterns",)
+
+
 def test_contradictions_are_refused(scan, tmp_path):
     formats.write(tmp_path / "F_para.h5", scan, patterns=tmp_path / "F_dp.h5")
     with pytest.raises(
@@ -633,6 +646,61 @@ def test_f_tells_a_transposed_or_conjugated_object(scan):
     assert np.abs(other - scan.patterns).max() > 0.01 * scan.patterns.max()
     mirrored = patterns_of(letter_f()[:, ::-1], scan.probe)
     assert np.abs(mirrored - scan.patterns).max() > 0.01 * scan.patterns.max()
+
+
+@pytest.mark.parametrize(
+    ("key", "units", "factor"),
+    [
+        ("entry_1/sample_1/geometry_1/translation", "um", 1e6),
+        ("entry_1/sample_1/geometry_1/translation", "\N{GREEK SMALL LETTER MU}m", 1e6),
+        ("entry_1/instrument_1/detector_1/distance", "mm", 1e3),
+        ("entry_1/instrument_1/detector_1/x_pixel_size", "nm", 1e9),
+    ],
+)
+def test_cxi_lengths_have_units(scan, tmp_path, key, units, factor):
+    path = cxi_file(tmp_path / "F.cxi", scan)
+    with h5py.File(path, "a") as file:
+        values = file[key][()]
+        del file[key]
+        file[key] = values * factor
+        file[key].attrs["units"] = units
+    wanted = dataclasses.replace(scan, object=None)
+    # rounding of the factor
+    assert_same(formats.read(path, **ASKED), wanted, metres=1e-18, px=1e-6)
+    with h5py.File(path, "a") as file:
+        file[key].attrs["units"] = "furlong"
+    with pytest.raises(DataError, match=f"{key}': expected a length in .*the units 'furlong'"):
+        formats.read(path, **ASKED)
+
+
+def test_wrong_units_are_named_before_anything_is_allocated(scan, tmp_path):
+    path = cxi_file(tmp_path / "F.cxi", scan)
+    key = "entry_1/sample_1/geometry_1/translation"
+    with h5py.File(path, "a") as file:
+        file[key][...] *= 1e6
+    with pytest.raises(DataError, match=r"expected 1 to 100000. Are positions and pixels in metre"):
+        formats.read(path, **ASKED)
+    path = cxi_file(tmp_path / "G.cxi", scan, **{f"{SOURCE}/energy": None})
+    with pytest.raises(DataError, match=rf"is the energy, {ENERGY_EV / 1e3}, in eV\?"):
+        formats.read(path, **ASKED, energy_eV=ENERGY_EV / 1e3)
+
+
+def test_bitshuffle_is_read_when_it_is_allowed(scan, tmp_path):
+    hdf5plugin = pytest.importorskip("hdf5plugin")
+    path = cxi_file(tmp_path / "F.cxi", scan, **{f"{DETECTOR}/data": None})
+    with h5py.File(path, "a") as file:
+        file.create_dataset(f"{DETECTOR}/data", data=scan.patterns, **hdf5plugin.Bitshuffle())
+    wanted = dataclasses.replace(scan, object=None)
+    assert_same(formats.read(path, **ASKED, allow_filters=(32008,)), wanted, px=1e-9)
+    found = formats.locate(path, **ASKED, allow_filters=(32008,))
+    with h5py.File(path) as file:
+        frames = Frames(file[found.key], "centre", found.allow_filters)
+        np.testing.assert_array_equal(frames[2:5], scan.patterns[2:5])
+        with pytest.raises(DataError, match="filter 32008 .*on the command line --allow-filter 32"):
+            Frames(file[found.key])
+    for reader in (formats.read, formats.locate):
+        with pytest.raises(DataError, match="filter 32008 .*foreign code"):
+            reader(path, **ASKED)
 
 
 def test_cxi_asks_for_all_that_is_open(scan, tmp_path):

@@ -45,7 +45,7 @@ def npz_seeds(folder):
     formats.write(folder / "pinn.npz", scan(), layout="ptychopinn")
     yield folder / "pinn.npz", {"position_point": None}
     np.savez(
-        folder / "nn.npz", reciprocal=np.ones((4, 8, 8)), scan=np.arange(8.0).reshape(4, 2) * 1e-8
+        folder / "nn.npz", reciprocal=np.ones((4, 8, 8)), scan=np.arange(8.0).reshape(4, 2) * 1e-6
     )
     yield folder / "nn.npz", {"zero_frequency": "centre", "position_frame": "probe", **KNOWN}
 

@@ -113,6 +113,7 @@ def locate(
     detector_pixel_m: float | tuple[float, float] | None = None,
     object_pixel_m: float | tuple[float, float] | None = None,
     memory_limit_gib: float = MEMORY_LIMIT_GIB,
+    allow_filters: Sequence[int] = (),
     **flags: Any,
 ) -> Located:
     """Find a scan's patterns and positions, and leave the patterns in the file.
@@ -122,7 +123,8 @@ def locate(
     path : Path or str
     format : str, optional
         One of `LOCATORS`; by default as `detect` finds.
-    energy_eV, distance_m, detector_pixel_m, object_pixel_m, memory_limit_gib, **flags
+    energy_eV, distance_m, detector_pixel_m, object_pixel_m : optional
+    memory_limit_gib, allow_filters, **flags
         As for `read`; the limit is that of positions and mask.
 
     Returns
@@ -138,7 +140,7 @@ def locate(
     locator = _chosen(LOCATORS, path, format, flags)
     pixels = (detector_pixel_m, object_pixel_m)
     known = Geometry(energy_eV, distance_m, *pixels)  # type: ignore[arg-type]
-    return locator(path, known, Budget(memory_limit_gib), **flags)
+    return locator(path, known, Budget(memory_limit_gib, allow_filters), **flags)
 
 
 def write(path: Path | str, scan: Scan, *, format: str | None = None, **flags: Any) -> None:

@@ -38,6 +38,15 @@ NEXUS: Final = ("NXptycho", "NXcxi_ptycho")
 JOULE_PER_EV: Final = 1.602176634e-19
 #: Units of an energy, in eV.
 _UNITS: Final = {"J": 1 / JOULE_PER_EV, "eV": 1.0, "keV": 1e3}
+#: Units of a length, in metres; CXI prescribes metres, which nothing says too.
+_METRES: Final = {
+    **dict.fromkeys(("", "m", "meter", "metre", "meters", "metres"), 1.0),
+    "cm": 1e-2,
+    "mm": 1e-3,
+    **dict.fromkeys(("um", "\N{MICRO SIGN}m", "\N{GREEK SMALL LETTER MU}m", "micron"), 1e-6),
+    "nm": 1e-9,
+    "pm": 1e-12,
+}
 #: Photon energies outside this are a mistake of units [eV].
 _PLAUSIBLE_EV: Final = (1.0, 1e6)
 AXES: Final = ("+y+x", "-y+x", "+y-x", "-y-x")
@@ -166,7 +175,7 @@ def _positions(
     file: h5py.File, budget: memory.Budget, count: int, frame: str, axes: str
 ) -> np.ndarray:
     source = hdf5.first(file, TRANSLATION, "translations")
-    values = hdf5.array(source, budget)
+    values, metres = hdf5.array(source, budget), _metres(source)
     flat = values.reshape(-1, values.shape[-1]) if values.ndim == 3 else values
     if flat.shape != (count, 3) or flat.dtype.kind not in "iuf":
         raise DataError(
@@ -176,15 +185,33 @@ def _positions(
     sign = -1.0 if frame == "sample" else 1.0
     row = sign if axes.startswith("+y") else -sign
     col = sign if axes.endswith("+x") else -sign
-    return np.stack([row * flat[:, 1], col * flat[:, 0]], axis=1).astype(np.float64)
+    flat = flat.astype(np.float64) * metres
+    return np.stack([row * flat[:, 1], col * flat[:, 0]], axis=1)
 
 
 def _geometry(file: h5py.File, known: Geometry) -> Geometry:
-    height = hdf5.number(hdf5.dataset(file, f"{_DETECTOR}/y_pixel_size"))
-    width = hdf5.number(hdf5.dataset(file, f"{_DETECTOR}/x_pixel_size"))
+    height = _length_m(file, f"{_DETECTOR}/y_pixel_size")
+    width = _length_m(file, f"{_DETECTOR}/x_pixel_size")
     pixel = None if height is None or width is None else (height, width)
-    distance = hdf5.number(hdf5.dataset(file, f"{_DETECTOR}/distance"))
+    distance = _length_m(file, f"{_DETECTOR}/distance")
     return Geometry(_energy_eV(file, known), distance, pixel)
+
+
+def _length_m(file: h5py.File, path: str) -> float | None:
+    node = hdf5.dataset(file, path)
+    value = hdf5.number(node)
+    return None if node is None or value is None else value * _metres(node)
+
+
+def _metres(node: h5py.Dataset) -> float:
+    """Return what the unit of a length is in metres."""
+    units = hdf5.text(hdf5.attribute(node, "units") or "")
+    if units not in _METRES:
+        raise DataError(
+            f"{node.file.filename}: key {node.name!r}: expected a length in one of "
+            f"{', '.join(filter(None, _METRES))}, received the units {units!r}: correct the file"
+        )
+    return _METRES[units]
 
 
 def _energy_eV(file: h5py.File, known: Geometry) -> float | None:

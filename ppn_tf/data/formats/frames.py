@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import h5py
 import numpy as np
 
-from ppn_tf.data.formats import memory
+from ppn_tf.data.formats import hdf5, memory
 from ppn_tf.errors import DataError
 
 
@@ -18,19 +20,27 @@ class Frames:
         Real, (N, H, W), or a raster (R, C, H, W) that is read row by row.
     zero_frequency : {"centre", "corner"}
         Where it lies in the file; ranges have it at ``(H // 2, W // 2)``.
+    allow_filters : sequence of int
+        As for `ppn_tf.data.formats.read`.
 
     Raises
     ------
     DataError
-        For another shape, or complex values.
+        For another shape, complex values, or a filter that is not allowed.
     """
 
-    def __init__(self, node: h5py.Dataset, zero_frequency: str = "centre") -> None:
+    def __init__(
+        self,
+        node: h5py.Dataset,
+        zero_frequency: str = "centre",
+        allow_filters: Sequence[int] = (),
+    ) -> None:
         if node.ndim not in (3, 4) or node.dtype.kind not in "biuf" or 0 in node.shape:
             raise DataError(
                 f"{node.file.filename}: key {node.name!r}: expected real patterns (N, H, W) or "
                 f"(R, C, H, W), received {node.dtype} {node.shape}"
             )
+        hdf5.check_storage(node, memory.Budget(allow_filters=allow_filters))
         memory.choice("zero_frequency", zero_frequency, ("centre", "corner"))
         self._node, self._zero_frequency = node, zero_frequency
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
+import importlib.util
 import math
 import posixpath
 from collections.abc import Collection, Iterator
@@ -136,9 +138,20 @@ def array(source: h5py.Dataset, budget: Budget) -> np.ndarray:
             f"{source.dtype} {source.shape}"
         )
     budget.take(source.shape, source.dtype.itemsize, f"{source.file.filename}:{source.name}")
+    check_storage(source, budget)
+    return source[()]
+
+
+def check_storage(source: h5py.Dataset, budget: Budget) -> None:
+    """Refuse a dataset that only foreign code unpacks, or whose chunks are too large.
+
+    Raises
+    ------
+    DataError
+        With what to allow or to install.
+    """
     _check_filters(source, budget.filters)
     _check_chunks(source, budget)
-    return source[()]
 
 
 def number(node: h5py.Dataset | None) -> float | None:
@@ -314,13 +327,15 @@ def _check_filters(node: h5py.Dataset, allowed: Collection[int]) -> None:
         # asked in this order: a filter that is asked for may be loaded from a plug-in
         if code not in allowed:
             raise DataError(
-                f"{where} ({text(label)}), which is foreign code: pass allow_filters=({code},) if "
-                "the file is one that you trust"
+                f"{where} ({text(label)}), which is foreign code: pass allow_filters=({code},), on "
+                f"the command line --allow-filter {code}, if the file is one that you trust"
             )
+        # beamline detectors write bitshuffle and LZ4: importing the package registers them
+        if not h5py.h5z.filter_avail(code) and importlib.util.find_spec("hdf5plugin"):
+            importlib.import_module("hdf5plugin")
         if not h5py.h5z.filter_avail(code):
             raise DataError(
-                f"{where} ({text(label)}), which is not installed: pip install hdf5plugin and "
-                "import it"
+                f"{where} ({text(label)}), which is not installed: pip install hdf5plugin"
             )
 
 

@@ -35,6 +35,8 @@ class Located:
     mask : (H, W) bool or None
         True where the detector is valid, zero frequency at the centre; None where it is so
         everywhere.
+    allow_filters : tuple of int
+        HDF5 filters that the patterns may need beside `ppn_tf.data.formats.memory.FILTERS`.
     """
 
     path: Path
@@ -45,6 +47,7 @@ class Located:
     positions_m: np.ndarray
     object_pixel_m: tuple[float, float]
     mask: np.ndarray | None
+    allow_filters: tuple[int, ...] = ()
 
 
 def of_pair(
@@ -72,7 +75,7 @@ def of_pair(
     """
     pattern_path, product_path = ptychodus.pair(path, product, patterns)
     with hdf5.opened(pattern_path) as file:
-        key, shape = _patterns(file, ptychodus.PATTERNS, zero_frequency)
+        key, shape = _patterns(file, ptychodus.PATTERNS, zero_frequency, budget)
         valid = hdf5.dataset(file, ptychodus.MASK)
         mask = None
         if valid is not None:
@@ -87,7 +90,8 @@ def of_pair(
             f"{product_path}: {ptychodus.INDEXES[1:]} changes the order of the patterns: write "
             "them in the order of the positions, or read the scan whole"
         )
-    return _located(pattern_path, key, zero_frequency, shape, found | {"mask": mask})
+    found["mask"] = mask
+    return _located(pattern_path, key, zero_frequency, shape, found, budget)
 
 
 def of_cxi(
@@ -113,22 +117,27 @@ def of_cxi(
     """
     stated = cxi.stated_flags(path, position_frame, position_axes, zero_frequency)
     with hdf5.opened(path) as file:
-        key, shape = _patterns(file, cxi.DATA, stated["zero_frequency"])
+        key, shape = _patterns(file, cxi.DATA, stated["zero_frequency"], budget)
         found = cxi.read_around(file, known, budget, shape, **stated)
     found["mask"] = _checked(path, found["mask"], shape)
-    return _located(path, key, stated["zero_frequency"], shape, found)
+    return _located(path, key, stated["zero_frequency"], shape, found, budget)
 
 
 def _patterns(
-    file: h5py.File, keys: tuple[str, ...], zero_frequency: str
+    file: h5py.File, keys: tuple[str, ...], zero_frequency: str, budget: memory.Budget
 ) -> tuple[str, tuple[int, int, int]]:
     """Return key and shape (N, H, W)."""
     node = hdf5.first(file, keys, "patterns")
-    return node.name, Frames(node, zero_frequency).shape
+    return node.name, Frames(node, zero_frequency, budget.filters).shape
 
 
 def _located(
-    path: Path, key: str, zero_frequency: str, shape: tuple[int, int, int], found: dict[str, Any]
+    path: Path,
+    key: str,
+    zero_frequency: str,
+    shape: tuple[int, int, int],
+    found: dict[str, Any],
+    budget: memory.Budget,
 ) -> Located:
     corners = found["positions_px"]
     return Located(
@@ -140,6 +149,7 @@ def _located(
         found["positions_m"],
         found["object_pixel_m"],
         found["mask"],
+        budget.filters,
     )
 
 

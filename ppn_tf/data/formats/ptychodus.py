@@ -17,7 +17,7 @@ import numpy as np
 
 from ppn_tf.data.formats import hdf5, memory
 from ppn_tf.data.formats.scan import Geometry, Scan, corners_px
-from ppn_tf.errors import DataError, OptionError
+from ppn_tf.errors import DataError, OptionError, UnstatedError
 from ppn_tf.files import replacing
 
 FORMAT: Final = "ptychodus"
@@ -63,7 +63,8 @@ def read(
         What the caller states; must agree with the files.
     budget : Budget
     product, patterns : Path or str, optional
-        The other file. By default the one beside it by the usual names ``*_dp`` and ``*_para``.
+        The other file. By default the one beside it by the usual names: ``X_dp`` with
+        ``X_para`` or ``X``.
     zero_frequency : {"centre", "corner"}
         The format's convention is the centre.
     object_center_m : (float, float), optional
@@ -210,14 +211,20 @@ def pair(path: Path, product: Path | str | None, patterns: Path | str | None) ->
         is_product = hdf5.dataset(file, X) is not None
         if is_product and any(hdf5.dataset(file, key) is not None for key in PATTERNS):
             return path, path
-    flag, mine, other = ("patterns", "_para", "_dp") if is_product else ("product", "_dp", "_para")
-    beside = path.with_name(path.name.replace(mine + ".", other + "."))
-    if beside == path or not beside.is_file():
-        raise OptionError(
-            f"{path} is one file of a pair: pass {flag} (the file with the "
-            f"{'patterns' if is_product else 'positions and the probe'})"
-        )
-    return (beside, path) if is_product else (path, beside)
+    flag, mine, others = (
+        ("patterns", "_para", ("_dp",)) if is_product else ("product", "_dp", ("_para", ""))
+    )
+    stem = path.stem.removesuffix(mine)
+    names = [f"{stem}{other}{path.suffix}" for other in others]
+    for beside in map(path.with_name, names):
+        if beside != path and beside.is_file():
+            return (beside, path) if is_product else (path, beside)
+    content = "patterns" if is_product else "positions and the probe"
+    raise UnstatedError(
+        f"{path} is one file of a pair, without {' or '.join(names)} beside it: pass {flag} "
+        f"(the file with the {content})",
+        (flag,),
+    )
 
 
 def _patterns(

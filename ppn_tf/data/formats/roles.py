@@ -68,7 +68,9 @@ def missing(scan: Scan) -> list[str]:
     return [name for name in LACKS if getattr(scan, name) is None]
 
 
-def raw_patterns(path: Path, rows: Sequence[Row]) -> tuple[str, np.ndarray] | None:
+def raw_patterns(
+    path: Path, rows: Sequence[Row], allow_filters: Sequence[int] = ()
+) -> tuple[str, np.ndarray] | None:
     """Return name and first frames of the largest array that may be the patterns.
 
     As stored: neither moved nor turned. None where there is none.
@@ -76,7 +78,7 @@ def raw_patterns(path: Path, rows: Sequence[Row]) -> tuple[str, np.ndarray] | No
     Raises
     ------
     DataError
-        If it lies in another file.
+        If it lies in another file, or needs a filter that is not allowed.
     """
     found = [row for row in rows if guess(row).startswith("patterns") and row[1]]
     if not found:
@@ -91,7 +93,9 @@ def raw_patterns(path: Path, rows: Sequence[Row]) -> tuple[str, np.ndarray] | No
             if node is None:
                 raise DataError(f"{path}: key {name!r} is not there")
             count = 1 if node.ndim == 4 else min(_LOOK, len(node))
-            memory.Budget().take((count, *node.shape[1:]), node.dtype.itemsize, f"{path}:{name}")
+            budget = memory.Budget(allow_filters=allow_filters)
+            hdf5.check_storage(node, budget)
+            budget.take((count, *node.shape[1:]), node.dtype.itemsize, f"{path}:{name}")
             # a raster of rows of frames: its first row
             frames = node[0] if node.ndim == 4 else node[:_LOOK]
     frames = frames.reshape(-1, *frames.shape[-2:])[:_LOOK]

@@ -17,6 +17,8 @@ PIXEL_RTOL: Final = 0.01
 POSITION_ATOL_PX: Final = 0.01
 #: Windows may leave the object by less than this, as other programs round [px].
 OUTSIDE_ATOL_PX: Final = 1.0
+#: An object that is larger would not fit in memory [px].
+_LARGEST_SPAN_PX: Final = 100_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -272,6 +274,8 @@ def corners_px(
     ------
     OptionError
         If the object pixel cannot be computed; the missing flags are named.
+    DataError
+        If the positions span less than a pixel, or more than any object: wrong units.
     """
     if geometry.object_pixel_m is None:
         names = ("energy_eV", "distance_m", "detector_pixel_m")
@@ -280,10 +284,23 @@ def corners_px(
             f"{source}: the object pixel is not known, as the file lacks {', '.join(missing)}: "
             f"pass {' and '.join(missing)}, or object_pixel_m"
         )
+    _check_span(positions_m, geometry, source)
     if object_shape is None or object_center_m is None:
         return (positions_m - positions_m.min(axis=0)) / geometry.object_pixel_m
     from_center_px = (positions_m - np.array(object_center_m)) / geometry.object_pixel_m
     return from_center_px + (np.array(object_shape) - window_px) / 2
+
+
+def _check_span(positions_m: np.ndarray, geometry: Geometry, source: str) -> None:
+    span_px = np.ptp(positions_m, axis=0) / geometry.object_pixel_m
+    # one place, looked at several times, is no matter of units
+    if 0 < span_px.max() < 1 or span_px.max() > _LARGEST_SPAN_PX:
+        raise DataError(
+            f"{source}: positions from {positions_m.min(axis=0)} to {positions_m.max(axis=0)} m "
+            f"span {span_px[0]:.3g} x {span_px[1]:.3g} object pixels of {geometry.object_pixel_m} "
+            f"m: expected 1 to {_LARGEST_SPAN_PX}. Are positions and pixels in metres, and is the "
+            f"energy, {geometry.energy_eV}, in eV?"
+        )
 
 
 def _positive(name: str, value: Any, length: int) -> Any:
