@@ -111,6 +111,26 @@ def test_the_example_of_the_readme(capsys):
     )
 
 
+def test_an_attention_of_ones_own_takes_the_place_of_poca(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    (own,) = added.read(["examples.own_attention:build"], 30)
+    model = added.build(own.model, scaling=SCALING)
+    names = [f"nonlocal_{index}_attention" for index in (1, 2)]
+    assert [type(model.get_layer(name)).__name__ for name in names] == ["DistanceAttention"] * 2
+    # PoCA: four products of 32 x 32 with their offsets, and a centre; here one and a number
+    poca, mine = 4 * (32 * 32 + 32) + 2, 32 * 32 + 32 + 1
+    assert model.count_params() == 544_230 + 2 * (mine - poca)
+    # brute force, pixel by pixel
+    layer = model.get_layer(names[0])
+    x = np.random.default_rng(0).normal(size=(1, 32, 32, 32)).astype(np.float32)
+    values = x @ np.asarray(layer.values.kernel) + np.asarray(layer.values.bias)
+    y, z = np.indices((32, 32))
+    weights = np.exp(-np.hypot(y - 3, z - 7))
+    wanted = (weights[..., None] * values[0]).sum(axis=(0, 1)) / weights.sum()
+    # float32: measured 5e-7
+    np.testing.assert_allclose(np.asarray(layer(x))[0, 3, 7], wanted, atol=1e-5)
+
+
 def test_readme_shows_this_example():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```python\n(.*?)```", readme, flags=re.DOTALL)

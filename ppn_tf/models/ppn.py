@@ -23,6 +23,8 @@ decoder                3x3, channels 128/64/32, BatchNorm, sigmoid
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -58,25 +60,25 @@ def local_dependencies_branch(x: Any) -> Any:
     )(z)
 
 
-def nonlocal_coherence_branch(x: Any, kind: str, implementation: str) -> Any:
-    """Transformer on pixels with PoCA or MHSA: (B, H, W, 1) -> (B, H, W, D)."""
-    attention = PixelSelfAttention if kind == "mhsa" else PolarCoordinateAttention
+def nonlocal_coherence_branch(x: Any, attention: Callable[[str], keras.layers.Layer]) -> Any:
+    """Transformer on pixels: (B, H, W, 1) -> (B, H, W, D); see `build` for the attention."""
     z = keras.layers.Conv2D(EMBED_DIM, 3, padding="same", name="nonlocal_stem")(x)
     for index in range(1, NUM_BLOCKS + 1):
-        layer = attention(
-            NUM_HEADS,
-            EMBED_DIM,
-            implementation=implementation,
-            name=f"nonlocal_{index}_attention",
-            **VARIANTS.get(kind, {}),
-        )
+        layer = attention(f"nonlocal_{index}_attention")
         z = pre_norm_block(z, layer, mlp_ratio=MLP_RATIO, name=f"nonlocal_{index}")
     return layer_norm(z, "nonlocal_norm")
 
 
+def pixel_attention(name: str, kind: str, implementation: str) -> keras.layers.Layer:
+    """Return PoCA, one of its variants, or MHSA."""
+    layer = PixelSelfAttention if kind == "mhsa" else PolarCoordinateAttention
+    options = VARIANTS.get(kind, {})
+    return layer(NUM_HEADS, EMBED_DIM, implementation=implementation, name=name, **options)
+
+
 def build(
     inputs: Any,
-    nonlocal_attention: str | None = "poca",
+    nonlocal_attention: str | Callable[[str], keras.layers.Layer] | None = "poca",
     decoder: str = "conv",
     attention_implementation: str = "auto",
 ) -> tuple[Any, Any]:
@@ -86,10 +88,12 @@ def build(
     ----------
     inputs : (B, H, W, 1) keras.KerasTensor
         Scaled patterns; H and W are multiples of 8.
-    nonlocal_attention : str or None
+    nonlocal_attention : str, callable or None
         ``"poca"``; ``"mhsa"`` (Table II, "w/ MinN"); None leaves the Non-Local
         Coherence Branch out (Table II, "w/o NLB"). ``"poca-fixed"``,
-        ``"poca-no-radial"`` and ``"poca-no-angular"`` leave one part of PoCA out.
+        ``"poca-no-radial"`` and ``"poca-no-angular"`` leave one part of PoCA out. What
+        is callable takes the name of a layer and returns it: a self-attention of one's
+        own, (B, H, W, 32) to the same.
     decoder : str
         ``"conv"``, or ``"dense"`` (Table II, "w/o D").
     attention_implementation : str
@@ -105,7 +109,12 @@ def build(
         local_dependencies_branch(inputs)
     )
     if nonlocal_attention is not None:
-        pixels = nonlocal_coherence_branch(inputs, nonlocal_attention, attention_implementation)
+        attention = nonlocal_attention
+        if not callable(attention):
+            attention = functools.partial(
+                pixel_attention, kind=attention, implementation=attention_implementation
+            )
+        pixels = nonlocal_coherence_branch(inputs, attention)
         fused = keras.layers.Concatenate(name="fusion_concat")([fused, pixels])
     fused = keras.layers.Conv2D(FUSION_CHANNELS, 1, name="fusion")(fused)
     fused = keras.layers.AveragePooling2D(PATCH_PX, name="fusion_pool")(fused)
