@@ -26,9 +26,10 @@ class ResourceMonitor(keras.callbacks.Callback):
     This is the paper's "custom callback" (section IV-A1). `epochs` holds one dict per
     epoch: ``epoch`` (from 1), ``seconds``, ``learning_rate``, ``loss``, ``val_loss``,
     ``rss_mib`` and ``peak_rss_mib`` (resident memory at the end and the largest seen
-    between batches), ``gpu_peak_mib`` (None without a GPU), ``process`` (counts the
-    processes that shared the training: seconds of a resumed run add up, its peaks do
-    not), and ``centers``, the learned centre (d_row, d_col) of every PoCA layer.
+    between batches), ``gpu_peak_mib`` (None without a GPU, and on JAX where the process
+    needed more before this training: there the peak is that of the process), ``process``
+    (counts the processes that shared the training: seconds of a resumed run add up, its
+    peaks do not), and ``centers``, the learned centre (d_row, d_col) of every PoCA layer.
     """
 
     def __init__(self) -> None:
@@ -36,6 +37,11 @@ class ResourceMonitor(keras.callbacks.Callback):
         self.epochs: list[dict[str, Any]] = []
         self._process = psutil.Process()
         self._part = 0
+        self._gpu_before_mib = 0.0
+
+    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
+        """Forget the GPU's peak of what ran before."""
+        self._gpu_before_mib = forget_gpu_peak()
 
     def restore(self, epochs: list[dict[str, Any]]) -> None:
         """Continue the list of an interrupted run."""
@@ -56,6 +62,8 @@ class ResourceMonitor(keras.callbacks.Callback):
         rss_mib = self._rss_mib()
         convert_to_numpy = keras.ops.convert_to_numpy
         gpu_peak_mib = gpu_peak_memory_mib()
+        if gpu_peak_mib is not None and gpu_peak_mib <= self._gpu_before_mib:
+            gpu_peak_mib = None
         self.epochs.append(
             {
                 "epoch": epoch + 1,
@@ -82,6 +90,17 @@ class ResourceMonitor(keras.callbacks.Callback):
 
     def _rss_mib(self) -> float:
         return self._process.memory_info().rss / 2**20
+
+
+def forget_gpu_peak() -> float:
+    """Start a new peak of the memory on the first GPU; return what cannot be forgotten [MiB]."""
+    if keras.backend.backend() == "jax":
+        return gpu_peak_memory_mib() or 0.0
+    import tensorflow as tf
+
+    if tf.config.list_logical_devices("GPU"):
+        tf.config.experimental.reset_memory_stats("GPU:0")
+    return 0.0
 
 
 def gpu_peak_memory_mib() -> float | None:

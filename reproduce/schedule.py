@@ -159,7 +159,7 @@ def estimate(specs: Sequence[RunSpec], seconds: dict[str, float]) -> str:
     if not networks:
         return f"{len(specs)} runs to do, all of them trivial predictors (seconds each)"
     each = [(spec, seconds_of(spec, seconds)) for spec in networks]
-    unknown = sorted({spec.model for spec, step in each if step is None})
+    unknown = sorted({spec.name for spec, step in each if step is None})
     known = [steps(spec) * step for spec, step in each if step is not None]
     text = f"{len(networks)} training{'s' if len(networks) > 1 else ''} to do"
     if not known:

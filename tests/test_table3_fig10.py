@@ -203,6 +203,9 @@ def test_effort_leaves_the_first_epoch_out_and_names_the_memory():
     record = Store(Path(), lambda spec: 1.0).find(fig10.grid(SMOKE, "ltem", None)[fig10.KEY][0])
     found = network_cost.effort(record)
     assert (found.epochs, found.seconds, found.peak_mib, found.on_gpu) == (2, 3.0, 901.0, False)
+    record["environment"]["device"] = "NVIDIA T4"
+    # not known: the process needed more before
+    assert network_cost.effort(record).peak_mib is None
     for place, epoch in enumerate(record["cost"]["epochs"]):
         epoch["gpu_peak_mib"] = 100.0 + place
     found = network_cost.effort(record)

@@ -340,6 +340,20 @@ def test_checkpoint_holds_counters_and_no_pickle(interrupted):
         assert all(archive[name].dtype != object for name in archive.files)
 
 
+def test_a_peak_of_the_gpu_is_that_of_the_training(monkeypatch):
+    """On JAX a process has one peak: it is that of a training only where that raised it."""
+    peaks = iter([900.0, 900.0, 900.0, 1200.0, 1200.0])
+    monkeypatch.setattr(callbacks, "gpu_peak_memory_mib", lambda: next(peaks))
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    monitor = callbacks.ResourceMonitor()
+    monitor.set_model(compiled())
+    monitor.on_train_begin()
+    for epoch in range(4):
+        monitor.on_epoch_begin(epoch)
+        monitor.on_epoch_end(epoch, {"loss": 1.0, "val_loss": 1.0})
+    assert [entry["gpu_peak_mib"] for entry in monitor.epochs] == [None, None, 1200.0, 1200.0]
+
+
 def test_plateau_restores_once():
     plateau = callbacks.ResumablePlateau(monitor="val_loss", patience=2)
     assert plateau.state() == {"best": plateau.state()["best"], "wait": 0, "cooldown_counter": 0}

@@ -63,7 +63,9 @@ def cells(
     if spent:
         seconds = [effort.seconds for effort in spent]
         ours["seconds"] = (statistics.median(seconds), None, len(spent))
-        ours["peak_mib"] = (max(effort.peak_mib for effort in spent), None, len(spent))
+        peaks = [effort.peak_mib for effort in spent if effort.peak_mib is not None]
+        if peaks:
+            ours["peak_mib"] = (max(peaks), None, len(peaks))
     return [_cell(name, row, metric, *ours[metric], runs, spent, profile) for metric in ours]
 
 

@@ -102,8 +102,9 @@ class Effort:
         See `convergence_epoch`.
     seconds : float
         Median of an epoch, the first left out where there are more: it compiles.
-    peak_mib : float
-        Peak memory on the GPU, else the largest resident memory of the process.
+    peak_mib : float or None
+        Peak memory on the GPU, None where it is not known (`ResourceMonitor`); without a GPU
+        the largest resident memory of the process.
     on_gpu : bool
         Which of the two.
     device : str
@@ -113,7 +114,7 @@ class Effort:
     epochs: int
     converged: int
     seconds: float
-    peak_mib: float
+    peak_mib: float | None
     on_gpu: bool
     device: str
 
@@ -123,13 +124,15 @@ def effort(record: Mapping[str, Any]) -> Effort:
     spent = record["cost"]["epochs"]
     losses = [epoch["val_loss"] for epoch in record["results"]["history"]]
     seconds = [epoch["seconds"] for epoch in spent]
-    on_gpu = all(epoch["gpu_peak_mib"] is not None for epoch in spent)
+    device = record["environment"]["device"]
+    on_gpu = not device.startswith("CPU")
+    peaks = [epoch["gpu_peak_mib" if on_gpu else "peak_rss_mib"] for epoch in spent]
     return Effort(
         record["hash"],
         len(losses),
         convergence_epoch(losses),
         statistics.median(seconds[1:] or seconds),
-        max(epoch["gpu_peak_mib" if on_gpu else "peak_rss_mib"] for epoch in spent),
+        max((peak for peak in peaks if peak is not None), default=None),
         on_gpu,
-        record["environment"]["device"],
+        device,
     )
