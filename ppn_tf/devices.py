@@ -118,6 +118,24 @@ def _select_jax(device: str, count: int) -> str:
     return gpus[0].device_kind
 
 
+def float32_products() -> str:
+    """Return how the backend multiplies float32 matrices where the GPU has TF32.
+
+    TF32 keeps 10 bits of the mantissa. A CPU and older GPUs have none: there it is float32.
+    """
+    import keras
+
+    if keras.backend.backend() == "jax":
+        import jax
+
+        stated = jax.config.jax_default_matmul_precision
+        return "TF32 allowed" if stated in (None, "default", "tensorfloat32") else str(stated)
+    import tensorflow as tf
+
+    allowed = tf.config.experimental.tensor_float_32_execution_enabled()
+    return "TF32 allowed" if allowed else "float32"
+
+
 def processor() -> str:
     """Return the processor's name and the number of its cores."""
     name = platform.processor() or platform.machine()

@@ -76,9 +76,24 @@ def make(here: Context) -> Output:
     return Output("\n".join(lines), extra=extra)
 
 
+#: Said where the backends did not run on one kind of device.
+_TF32 = (
+    "So backend and device differ together: a GPU that has TF32 multiplies float32 matrices with "
+    "it by default, with 10 bits of the mantissa, and a CPU does not."
+)
+
+
 def _headline(model: str, found: Mapping[str, Sequence[Any]]) -> str:
     counts = ", ".join(f"{backend} {len(runs)}" for backend, runs in found.items())
-    return f"{model}, noise-free, {BLOCK} block; finished runs: {counts}."
+    made_on = {
+        backend: sorted({record["environment"]["device"] for record in runs})
+        for backend, runs in found.items()
+    }
+    text = f"{model}, noise-free, {BLOCK} block; finished runs: {counts}."
+    for backend, names in made_on.items():
+        text += f" {backend} on {', '.join(names)}." if names else ""
+    kinds = {name.startswith("CPU") for names in made_on.values() for name in names}
+    return text if len(kinds) < 2 else f"{text} {_TF32}"
 
 
 def _others(

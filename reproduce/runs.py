@@ -276,6 +276,7 @@ class RunStore:
         return {
             "backend": keras.backend.backend(),
             "device": self.device,
+            "float32_products": devices.float32_products(),
             "deterministic": self.deterministic,
             "versions": devices.versions(),
             "commit": self.commit,

@@ -11,10 +11,14 @@ from reproduce import backends, experiments, runs, tables
 BLOCK = experiments.block("sound")
 
 
-def record(value: float) -> dict:
+def record(value: float, device: str = "CPU (a, 2 cores)") -> dict:
     scores = {"mse": value, "psnr_db": value, "ssim": value / 100}
     channels = {name: {BLOCK.convention: scores} for name in ("amplitude", "phase")}
-    return {"hash": "h", "results": {"regions": {BLOCK.region: channels}}}
+    return {
+        "hash": "h",
+        "results": {"regions": {BLOCK.region: channels}},
+        "environment": {"device": device},
+    }
 
 
 def test_groups_are_compared_by_welch():
@@ -65,10 +69,12 @@ def test_networks_with_runs_of_both_backends_are_compared_too(tmp_path, monkeypa
         for backend in kept if spec.seed < 2 else ():
             path = here.store.folder / spec.hash / f"{backend}.json"
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(record(10.0 + spec.seed)))
+            device = "CPU (a, 2 cores)" if backend == "tensorflow" else "NVIDIA H200"
+            path.write_text(json.dumps(record(10.0 + spec.seed, device)))
     made = backends.make(here)
     assert "ptynet, noise-free, sound block; finished runs: tensorflow 0, jax 0." in made.body
     assert "ppn, noise-free, sound block; finished runs: tensorflow 2, jax 2." in made.body
+    assert "tensorflow on CPU (a, 2 cores). jax on NVIDIA H200. So backend and" in made.body
     assert "dpi" not in made.body and list(made.extra["others"]) == ["ppn"]
     assert len(made.extra["others"]["ppn"]["runs"]["jax"]) == 2
 

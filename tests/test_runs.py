@@ -109,6 +109,7 @@ def test_record_of_a_network(trained):
     assert record["cost"]["total_seconds"] >= record["cost"]["train_seconds"] > 0
     assert record["environment"]["backend"] == BACKEND
     assert record["environment"]["device"] == "CPU (test)"
+    assert record["environment"]["float32_products"] == "TF32 allowed"
     assert record["environment"]["versions"]["numpy"] == np.__version__
     assert record["data"]["object"] == "stand-in"
     assert files_of(store, NETWORK) == [f"{BACKEND}.{e}" for e in ("json", "keras", "lock", "npz")]
