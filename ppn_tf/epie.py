@@ -86,7 +86,7 @@ class Options:
         True where the detector does not count. Patterns may hold anything there, NaN
         too; the calculated modulus is kept.
     probe_start : int
-        First iteration that updates the probe.
+        First iteration that updates the probe, those before `first_iteration` counted.
     orthogonalise_modes : bool
         Make the modes orthogonal after every iteration.
     tolerance : float or None
@@ -128,6 +128,11 @@ class Options:
     engine: str = "compiled"
     batch: int = 1
     label: str | None = None
+
+    @property
+    def probe_waits(self) -> int:
+        """How many of the iterations leave the probe as it is at first."""
+        return max(0, self.probe_start - self.first_iteration)
 
     def __post_init__(self) -> None:
         for name, least in _LEAST:
@@ -205,7 +210,7 @@ def reconstruct(
     loop, problem = _prepare(patterns, positions_px, modes, chosen)
     errors, converged = _iterate(loop, problem, chosen)
     found, found_modes = loop.fetch()
-    moved = chosen.update_probe and chosen.probe_start < chosen.iterations
+    moved = chosen.update_probe and chosen.probe_waits < chosen.iterations
     final = found_modes.reshape(given.shape) if moved else given.copy()
     return Result(found, final, errors, converged)
 
@@ -243,7 +248,7 @@ def _iterate(loop: Engine, problem: Problem, options: Options) -> tuple[np.ndarr
                     for k in range(start, stop)
                 ]
             ).astype(np.int32)
-            update = options.update_probe and start >= options.probe_start
+            update = options.update_probe and start >= options.probe_waits
             misfits = loop.run(order, update)
             errors = np.append(errors, misfits.reshape(-1, count).sum(axis=1) / total)
             if not np.isfinite(errors[-1]):
@@ -267,8 +272,8 @@ def _chunks(options: Options) -> Iterator[tuple[int, int]]:
         stop = start + 1
         if not options.orthogonalise_modes:
             stop = (start // CHUNK_ITERATIONS + 1) * CHUNK_ITERATIONS
-        if start < options.probe_start:
-            stop = min(stop, options.probe_start)
+        if start < options.probe_waits:
+            stop = min(stop, options.probe_waits)
         stop = min(stop, options.iterations)
         yield start, stop
         start = stop

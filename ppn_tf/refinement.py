@@ -261,7 +261,7 @@ def _advance(
         initial_object=state.object,
         dead_pixels=task.dead_pixels,
         update_probe=options.update_probe,
-        probe_start=max(0, options.probe_start - state.iterations),
+        probe_start=options.probe_start,
         alpha=options.alpha,
         beta=options.beta,
         seed=options.seed,

@@ -22,6 +22,29 @@ def test_degradations_by_hand():
     assert degradations.white_noise(flat, 0.1, rng).std() == pytest.approx(0.1, rel=0.06)
 
 
+def test_a_blur_has_its_width_and_stays_in_its_patch():
+    points = np.zeros((2, 41, 41))
+    points[0, 20, 20] = 1.0
+    found = degradations.blur(points, 1.5)
+    assert not found[1].any()
+    away = np.arange(41) - 20.0
+    for axis in (0, 1):
+        profile = found[0].sum(axis=axis)
+        # sampled and cut at 4 sigma: measured 2.246
+        assert (profile * away**2).sum() == pytest.approx(1.5**2, rel=0.01)
+
+
+def test_a_smooth_error_is_correlated_in_a_patch_and_not_between():
+    rng = np.random.default_rng(2)
+    error = degradations.smooth_error(np.zeros((300, 32, 32)), 1.0, 2.0, rng)
+    for axis in (1, 2):
+        for lag in (1, 2, 4):
+            found = (error * np.roll(error, lag, axis=axis)).mean()
+            # white noise through a Gaussian: exp(-lag^2 / 4 sigma^2); measured within 0.02
+            assert found == pytest.approx(np.exp(-(lag**2) / 16), abs=0.05)
+    assert abs((error[1:] * error[:-1]).mean()) < 0.05
+
+
 def test_low_rank_keeps_what_lies_in_the_span_and_nothing_else():
     rng = np.random.default_rng(1)
     basis = np.linalg.qr(rng.standard_normal((16, 3)))[0].T.reshape(3, 4, 4)

@@ -245,6 +245,25 @@ def test_the_seed_decides_the_order_and_a_break_changes_nothing():
     np.testing.assert_array_equal(np.append(first.errors, second.errors), whole.errors)
 
 
+def test_the_start_of_the_probe_counts_from_the_very_first_iteration():
+    (patterns, positions, probe), _ = case("free")
+    options = {"engine": "numpy", "beta": 0.5, "probe_start": 3, "seed": 1}
+    whole = reconstruct(patterns, positions, probe, iterations=6, **options)
+    first = reconstruct(patterns, positions, probe, iterations=2, **options)
+    np.testing.assert_array_equal(first.probe, probe)
+    second = reconstruct(
+        patterns,
+        positions,
+        first.probe,
+        iterations=4,
+        initial_object=first.object,
+        first_iteration=2,
+        **options,
+    )
+    np.testing.assert_array_equal(second.probe, whole.probe)
+    np.testing.assert_array_equal(second.object, whole.object)
+
+
 def test_stopping_rule():
     obj, probe, positions, patterns = scan(step_px=8)
     options = {"update_probe": False, "engine": "numpy"}

@@ -84,9 +84,44 @@ def test_the_sparsity_step_has_the_solution_of_two_pixels():
     """By hand: min (x1 - 1)^2 / 2 + x2^2 / 2 + w |x2 - x1| moves both by w, at most to 1/2."""
     field = np.array([[1.0 + 0j, 0.0]])
     for weight, ends in ((0.2, (0.8, 0.2)), (0.7, (0.5, 0.5))):
-        found = proximal._sparse(field, weight, np.ones((1, 2)))
-        # 20 dual steps: measured 2e-4
-        np.testing.assert_allclose(found, [ends], atol=1e-3)
+        for turned in (False, True):
+            pair = field.T if turned else field
+            found = proximal._sparse(pair, weight, np.ones(pair.shape))
+            # 20 dual steps: measured 2e-4
+            np.testing.assert_allclose(found, np.reshape(ends, pair.shape), atol=1e-3)
+        # a heavier metric moves less: 1/4 of it
+        found = proximal._sparse(field, weight, np.full((1, 2), 4.0))
+        np.testing.assert_allclose(found, [(1 - weight / 4, weight / 4)], atol=1e-3)
+
+
+def test_proximity_weighs_against_the_light_by_hand():
+    """At a solution nothing pulls: the probe is drawn to where it came from, pixel by pixel."""
+    obj, task = make()
+    first = 1.2 * task.probe
+    posed = dataclasses.replace(problem(task, proximity=3e4), initial_probe=first)
+    state = proximal.begin(obj, task.probe)
+    found = proximal.minimise(posed, state, 1)
+    light = sum(
+        np.abs(obj[row : row + SIDE_PX, col : col + SIDE_PX]) ** 2 for row, col in task.positions_px
+    )
+    # unnormalised transform: the data term's curvature is SIDE_PX^2 times the light
+    held = 3e4 / SIDE_PX**2
+    wanted = (light * task.probe + held * first) / (light + held)
+    # float32 patterns: measured 3e-8 of the largest
+    np.testing.assert_allclose(found.probe, wanted, atol=1e-6 * np.abs(wanted).max())
+
+
+def test_inertia_that_points_back_is_dropped():
+    obj, task = make()
+    forwards = proximal.minimise(problem(task), proximal.begin(task.object, task.probe), 1, False)
+    assert forwards.momentum == pytest.approx((1 + 5**0.5) / 2)
+    # from the solution any push leads away, and the step back
+    away = dataclasses.replace(
+        proximal.begin(obj, task.probe), object_before=obj - 0.1, momentum=9.0
+    )
+    back = proximal.minimise(problem(task), away, 1, False)
+    assert np.abs(back.object - obj).max() > 0
+    assert back.momentum == 1.0
 
 
 @pytest.mark.parametrize("proximity", [0.0, 1e4])

@@ -124,6 +124,16 @@ def test_ring_correlation():
     assert not spectrum.fourier_ring_correlation(np.zeros((8, 8)), np.ones((8, 8)))[1].any()
 
 
+def test_a_ring_is_the_nearest_whole_radius():
+    """By hand: a wave of 2 periods along both axes has a radius of 2.83, ring 3."""
+    rows, cols = np.indices((16, 16)) / 16
+    both, one, other = (
+        f(4 * np.pi * x) for f, x in ((np.cos, rows + cols), (np.cos, rows), (np.sin, rows))
+    )
+    found = spectrum.fourier_ring_correlation(both + one, both + other)[1]
+    assert found[[2, 3]] == pytest.approx([0, 1], abs=1e-12)
+
+
 def test_refusals():
     with pytest.raises(DataError, match=r"stack of them, received \(3,\)"):
         spectrum.power_spectrum(np.zeros(3))
