@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import scipy.fft
 
+from ppn_tf import subpixel
 from ppn_tf.data.forward import checked_positions
 from ppn_tf.epie_engine import CompiledLoop, Engine, Problem, PythonLoop
 from ppn_tf.errors import DataError, OptionError
@@ -85,6 +86,9 @@ class Options:
     dead_pixels : (H, W) bool or None
         True where the detector does not count. Patterns may hold anything there, NaN
         too; the calculated modulus is kept.
+    offsets_px : (N, 2) float or None
+        Rows and columns by which windows lie beyond `positions_px`, at most 1 px: the
+        probe is moved there (`ppn_tf.subpixel`). Not with a batch above 1.
     probe_start : int
         First iteration that updates the probe, those before `first_iteration` counted.
     orthogonalise_modes : bool
@@ -120,6 +124,7 @@ class Options:
     initial_object: np.ndarray | None = None
     object_shape: tuple[int, int] | None = None
     dead_pixels: np.ndarray | None = None
+    offsets_px: np.ndarray | None = None
     probe_start: int = 0
     orthogonalise_modes: bool = False
     tolerance: float | None = None
@@ -158,6 +163,10 @@ class Options:
                 f"a batch above 1 needs the compiled engine, received batch={self.batch}, "
                 f"engine={self.engine!r}"
             )
+        if self.batch > 1 and self.offsets_px is not None:
+            raise OptionError(
+                f"a batch above 1 takes whole positions, received batch={self.batch} and offsets_px"
+            )
 
 
 def reconstruct(
@@ -183,8 +192,8 @@ def reconstruct(
         Passes over all patterns, at least 1.
     **options
         `update_probe`, `alpha`, `beta`, `initial_object`, `object_shape`,
-        `dead_pixels`, `probe_start`, `orthogonalise_modes`, `tolerance`, `seed`,
-        `first_iteration`, `engine`, `batch` and `label`, as `Options` explains them.
+        `dead_pixels`, `offsets_px`, `probe_start`, `orthogonalise_modes`, `tolerance`,
+        `seed`, `first_iteration`, `engine`, `batch` and `label`, as `Options` explains them.
 
     Returns
     -------
@@ -223,7 +232,9 @@ def _prepare(
     precise = np.complex128 in (modes.dtype, start.dtype)
     positions = checked_positions(positions_px, start.shape, window_px)
     moduli, alive = _moduli(patterns, len(positions), window_px, options.dead_pixels, precise)
-    problem = Problem(moduli, positions, alive, float(options.alpha), float(options.beta))
+    offsets = subpixel.checked(options.offsets_px, len(positions))
+    updates = float(options.alpha), float(options.beta)
+    problem = Problem(moduli, positions, alive, *updates, offsets)
     dtype = np.complex128 if precise else np.complex64
     start, modes = start.astype(dtype), modes.astype(dtype)
     if options.engine == "numpy":

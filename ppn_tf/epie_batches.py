@@ -51,7 +51,7 @@ def visit_batches(
     """
     from keras import ops
 
-    moduli, positions_px, alive, alpha, beta, floor = constants
+    moduli, positions_px, alive, alpha, beta, floor, _ = constants
     shape = tuple(state[0].shape)
     rows, cols = np.indices(moduli.shape[1:])
     pixels = ops.convert_to_tensor(rows * shape[1] + cols, "int32")

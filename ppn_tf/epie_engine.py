@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 import scipy.fft
 
+from ppn_tf import subpixel
 from ppn_tf.errors import OptionError
 
 #: Calculated moduli up to this many rounding units of the largest measured one are rounding
@@ -38,6 +39,8 @@ class Problem:
         False at dead pixels, in FFT order; None if there are none.
     alpha, beta : float
         Update constants of object and probe.
+    offsets_px : (N, 2) float or None
+        What the positions lack to the true ones; None where they are whole.
     """
 
     moduli: np.ndarray
@@ -45,6 +48,7 @@ class Problem:
     alive: np.ndarray | None
     alpha: float
     beta: float
+    offsets_px: np.ndarray | None = None
 
     @property
     def floor(self) -> float:
@@ -107,12 +111,17 @@ class PythonLoop:
     def set_probe(self, probe: np.ndarray) -> None:
         """As in `Engine`."""
         self._probe = probe.astype(self._object.dtype, copy=False)
-        self._conjugate = np.conj(self._probe)
+        if self._problem.offsets_px is not None:
+            self._spectrum = scipy.fft.fft2(self._probe)
         light = (self._probe.real**2 + self._probe.imag**2).sum(axis=0).max()
         self._gain = self._problem.alpha / max(float(light), TINY)
 
     def _visit(self, index: int, update_probe: bool) -> float:
-        problem, probe = self._problem, self._probe
+        problem, probe, ramp = self._problem, self._probe, None
+        if problem.offsets_px is not None:
+            ramp = subpixel.ramps(problem.offsets_px[index], probe.shape[1:])
+            ramp = ramp.astype(probe.dtype)
+            probe = scipy.fft.ifft2(self._spectrum * ramp)
         row, col = problem.positions_px[index]
         height, width = probe.shape[1:]
         window = self._object[row : row + height, col : col + width]
@@ -127,10 +136,13 @@ class PythonLoop:
             difference = difference[problem.alive]
         ratio = np.divide(measured, modulus, out=np.ones_like(modulus), where=correctable)
         change = scipy.fft.ifft2(fields * ratio) - waves
-        step = (self._conjugate * change).sum(axis=0) * self._gain
+        step = (np.conj(probe) * change).sum(axis=0) * self._gain
         if update_probe:
             density = max(float((window.real**2 + window.imag**2).max()), TINY)
-            self.set_probe(probe + np.conj(window) * change * (problem.beta / density))
+            add = np.conj(window) * change * (problem.beta / density)
+            if ramp is not None:
+                add = scipy.fft.ifft2(scipy.fft.fft2(add) * np.conj(ramp))
+            self.set_probe(self._probe + add)
         window += step
         return float(difference.sum(dtype=np.float64))
 
@@ -169,11 +181,13 @@ class CompiledLoop:
         self._capacity, self._batch = capacity, batch
         alive = np.ones((0, 0), bool) if problem.alive is None else problem.alive
         self._masked = problem.alive is not None
+        self._between = problem.offsets_px is not None
+        offsets = np.zeros((0, 2)) if problem.offsets_px is None else problem.offsets_px
         constants = (problem.moduli, problem.positions_px.astype(np.int32), alive)
-        scalars = (problem.alpha, problem.beta, problem.floor)
+        reals = (problem.alpha, problem.beta, problem.floor, offsets)
         self._constants = tuple(
             ops.convert_to_tensor(value)
-            for value in (*constants, *(np.asarray(value, self._real) for value in scalars))
+            for value in (*constants, *(np.asarray(value, self._real) for value in reals))
         )
         self._state = tuple(map(ops.convert_to_tensor, (*self._parts(obj), *self._parts(probe))))
 
@@ -187,9 +201,8 @@ class CompiledLoop:
             order = padded_batches(order, len(self._constants[1]), self._batch)
         padded = np.zeros(self._capacity, np.int32)
         padded[: len(order)] = order
-        visit_all = _compiled(
-            update_probe, self._masked, self._real.name, self._capacity, self._batch, self.shapes
-        )
+        flags = update_probe, self._masked, self._between
+        visit_all = _compiled(flags, self._real.name, self._capacity, self._batch, self.shapes)
         *state, misfits = visit_all(
             self._state,
             self._constants,
@@ -240,12 +253,13 @@ def _check_backend(real: np.dtype) -> None:
 
 @functools.lru_cache(maxsize=32)
 def _compiled(
-    update_probe: bool, masked: bool, real: str, capacity: int, batch: int, shapes: tuple
+    flags: tuple[bool, bool, bool], real: str, capacity: int, batch: int, shapes: tuple
 ) -> Callable[..., Any]:
     """Return the compiled loop; one for each set of shapes, so that none is traced again."""
     import keras
 
-    visit_all: Callable[..., Any] = _visit_all
+    update_probe, masked, between = flags
+    visit_all: Callable[..., Any] = functools.partial(_visit_all, between=between)
     if batch > 1:
         from ppn_tf.epie_batches import visit_batches
 
@@ -273,18 +287,21 @@ def _visit_all(
     masked: bool,
     real: str,
     capacity: int,
+    between: bool,
 ) -> tuple:
     """Visit ``order[:count]``; all complex values as (real, imaginary) pairs."""
     from keras import ops
 
-    moduli, positions_px, alive, alpha, beta, floor = constants
+    moduli, positions_px, alive, alpha, beta, floor, offsets_px = constants
     height, width = moduli.shape[1:]
     fixed_light = brightest(state[2], state[3])
+    move = _mover(offsets_px, (height, width)) if between else _unmoved
     cut = _slicer()
 
     def visit(step: Any, carry: tuple) -> tuple:
-        object_re, object_im, probe_re, probe_im, misfits = carry
+        object_re, object_im, *probe, misfits = carry
         index = ops.take(order, step, axis=0)
+        probe_re, probe_im = move(index, *probe, 1)
         row, col = ops.unstack(ops.take(positions_px, index, axis=0))
         window_re = cut(object_re, (row, col), (height, width))
         window_im = cut(object_im, (row, col), (height, width))
@@ -301,24 +318,46 @@ def _visit_all(
         ratio = ops.where(correctable, ratio, ops.ones_like(ratio))
         corrected = ops.ifft2((fields_re * ratio, fields_im * ratio))
         change_re, change_im = corrected[0] - waves[0], corrected[1] - waves[1]
-        light = brightest(probe_re, probe_im) if update_probe else fixed_light
+        light = brightest(*probe) if update_probe else fixed_light
         step_re, step_im = product(probe_re, -probe_im, change_re, change_im)
         if update_probe:
             gain = beta / ops.maximum(ops.max(window_re**2 + window_im**2), TINY)
-            add_re, add_im = product(window_re, -window_im, change_re, change_im)
-            probe_re, probe_im = probe_re + gain * add_re, probe_im + gain * add_im
+            add = move(index, *product(window_re, -window_im, change_re, change_im), -1)
+            probe = [part + gain * more for part, more in zip(probe, add, strict=True)]
         new_re = window_re + alpha / light * ops.sum(step_re, axis=0)
         new_im = window_im + alpha / light * ops.sum(step_im, axis=0)
         misfit = ops.reshape(ops.sum(difference), (1,))
         return (
             ops.slice_update(object_re, (row, col), new_re),
             ops.slice_update(object_im, (row, col), new_im),
-            probe_re,
-            probe_im,
+            *probe,
             ops.slice_update(misfits, (step,), misfit),
         )
 
     return ops.fori_loop(0, count, visit, (*state, ops.zeros((capacity,), real)))
+
+
+def _unmoved(index: Any, wave_re: Any, wave_im: Any, sign: int) -> tuple[Any, Any]:
+    """Stand in for `_mover` where positions are whole."""
+    return wave_re, wave_im
+
+
+def _mover(offsets_px: Any, window_px: tuple[int, int]) -> Callable[..., tuple[Any, Any]]:
+    """Return what moves waves to the offset of a position, or back with -1: `ppn_tf.subpixel`."""
+    from keras import ops
+
+    rows, cols = (
+        ops.cast(ops.convert_to_tensor(-2 * np.pi * scipy.fft.fftfreq(side)), offsets_px.dtype)
+        for side in window_px
+    )
+
+    def move(index: Any, wave_re: Any, wave_im: Any, sign: int) -> tuple[Any, Any]:
+        down, right = ops.unstack(sign * ops.take(offsets_px, index, axis=0))
+        angle = ops.expand_dims(rows * down, 1) + ops.expand_dims(cols * right, 0)
+        spectrum = ops.fft2((wave_re, wave_im))
+        return ops.ifft2(product(*spectrum, ops.cos(angle), ops.sin(angle)))
+
+    return move
 
 
 def _slicer() -> Callable[[Any, tuple, tuple], Any]:

@@ -19,7 +19,7 @@ from typing import Any, Final
 import numpy as np
 import scipy.fft
 
-from ppn_tf import epie, npzfile, proximal
+from ppn_tf import epie, npzfile, proximal, subpixel
 from ppn_tf.data.forward import checked_positions, extract_patches
 from ppn_tf.errors import DataError, OptionError, RecordError
 from ppn_tf.files import replacing
@@ -49,6 +49,9 @@ class Task:
         Modes, at the scale of the counts: `fitted_scale`.
     dead_pixels : (H, W) bool or None
         True where the detector does not count.
+    offsets_px : (N, 2) float or None
+        By how much windows lie beyond their whole positions, see `ppn_tf.epie.Options`;
+        ``"eq3"`` takes none.
     """
 
     patterns: np.ndarray
@@ -56,6 +59,7 @@ class Task:
     object: np.ndarray
     probe: np.ndarray
     dead_pixels: np.ndarray | None = None
+    offsets_px: np.ndarray | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -144,12 +148,15 @@ def moduli(task: Task) -> np.ndarray:
     """Return the moduli that object and probe give, (N, H, W), zero frequency at the centre."""
     window = task.probe.shape[-2:]
     positions = checked_positions(task.positions_px, task.object.shape, window)
+    offsets = subpixel.checked(task.offsets_px, len(positions))
     found = np.empty((len(positions), *window), task.probe.real.dtype)
     for start in range(0, len(positions), _BATCH):
-        windows = extract_patches(task.object, window, positions[start : start + _BATCH])
-        fields = scipy.fft.fft2(windows[:, None] * task.probe, axes=(-2, -1))
+        some = slice(start, start + _BATCH)
+        windows = extract_patches(task.object, window, positions[some])
+        probe = task.probe if offsets is None else subpixel.moved(task.probe, offsets[some])
+        fields = scipy.fft.fft2(windows[:, None] * probe, axes=(-2, -1))
         light = (fields.real**2 + fields.imag**2).sum(axis=1)
-        found[start : start + _BATCH] = np.sqrt(scipy.fft.fftshift(light, axes=(-2, -1)))
+        found[some] = np.sqrt(scipy.fft.fftshift(light, axes=(-2, -1)))
     return found
 
 
@@ -216,10 +223,12 @@ def refine(
     DataError
         As `ppn_tf.epie.reconstruct`.
     OptionError
-        For an unknown engine.
+        For an unknown engine, and offsets with ``"eq3"``.
     RecordError
         If the checkpoint cannot be written, or belongs to another task.
     """
+    if task.offsets_px is not None and options.objective == "eq3":
+        raise OptionError("eq3 takes whole positions: leave offsets_px out, or take 'epie'")
     name = _digest(task, options) if checkpoint is not None else ""
     state = proximal.begin(task.object, task.probe)
     if checkpoint is not None and checkpoint.exists():
@@ -260,6 +269,7 @@ def _advance(
         iterations=count,
         initial_object=state.object,
         dead_pixels=task.dead_pixels,
+        offsets_px=task.offsets_px,
         update_probe=options.update_probe,
         probe_start=options.probe_start,
         alpha=options.alpha,

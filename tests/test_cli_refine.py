@@ -96,6 +96,30 @@ def test_refine_by_epie(files, scan, truth, capsys):
     assert not list(files.glob("*.partial*"))
 
 
+def test_positions_between_pixels_are_kept(scan, truth, tmp_path, capsys):
+    """Patterns of the probe moved by 0.4 px down and -0.3 px right, every second one."""
+    offsets = np.where(np.arange(len(scan.patterns))[:, None] % 2, [0.4, -0.3], 0.0)
+    whole = scan.positions_px.astype(int)
+    task = refinement.Task(scan.patterns, whole, truth, scan.probe, None, offsets)
+    between = dataclasses.replace(
+        scan,
+        patterns=(refinement.moduli(task) ** 2).astype(np.float32),
+        positions_px=scan.positions_px + offsets,
+        positions_m=None,
+        object=truth.astype(np.complex64),
+    )
+    formats.write(tmp_path / "scan.npz", between)
+    words = ("--iterations", 3, "--fixed-probe", "--json")
+    assert run(tmp_path, *words, start="scan.npz", out="out.npz") == 0
+    # float32: measured 2e-7
+    assert json.loads(capsys.readouterr().out)["r_factor_start"] < 1e-4
+    assert run(tmp_path, *EQ3, "--json", start="scan.npz", out="eq3.npz") == 0
+    # rounded: measured 0.03
+    assert json.loads(capsys.readouterr().out)["r_factor_start"] > 0.01
+    found = formats.read(tmp_path / "out.npz")
+    np.testing.assert_allclose(found.positions_px, between.positions_px)
+
+
 def test_a_flat_start_and_eq3(files, capsys):
     words = ("--objective", "eq3", "--iterations", 60, "--fixed-probe", "--sparsity", 0)
     assert run(files, *words, start="flat", out="out.npz") == 0

@@ -185,7 +185,7 @@ def test_another_order_is_not_compiled_anew():
     loop = CompiledLoop(problem, obj, modes, capacity=5 * count)
     loop.run(np.arange(3), update_probe=False)
     # the same shapes, and so the same function
-    function = _compiled(False, False, "float32", 5 * count, 1, loop.shapes)
+    function = _compiled((False, False, False), "float32", 5 * count, 1, loop.shapes)
     (concrete,) = function._list_all_concrete_functions()
     definition = concrete.graph.as_graph_def()
     nodes = [node.op for body in definition.library.function for node in body.node_def]

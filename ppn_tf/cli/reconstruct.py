@@ -257,7 +257,10 @@ def explained(result: Scan) -> float | None:
     limit = np.array(result.object.shape) - result.window_px
     whole = np.clip(np.round(result.positions_px[chosen]).astype(np.int64), 0, limit)
     dead = None if result.mask is None or result.mask.all() else ~result.mask
-    task = refinement.Task(result.patterns[chosen], whole, result.object, result.probe, dead)
+    offsets = result.positions_px[chosen] - whole
+    task = refinement.Task(
+        result.patterns[chosen], whole, result.object, result.probe, dead, offsets
+    )
     scale = refinement.fitted_scale(task)
     return float(refinement.r_factor(dataclasses.replace(task, probe=_scaled(scale, task.probe))))
 

@@ -13,6 +13,7 @@ Example:
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -89,7 +90,12 @@ def run(arguments: argparse.Namespace) -> Answer:
     scan = scans.read_scan(arguments)
     # the start may have the probe
     scans.check_product(output, scan, probe=False)
-    task, covered = make_task(scan, arguments.start, own_probe=arguments.probe is not None)
+    task, covered = make_task(
+        scan,
+        arguments.start,
+        own_probe=arguments.probe is not None,
+        between=options.objective == "epie",
+    )
     device = devices.select_device(arguments.gpu)
     first = refinement.r_factor(task)
     checkpoint = output.with_name(output.name + ".partial.npz")
@@ -97,11 +103,7 @@ def run(arguments: argparse.Namespace) -> Answer:
     started = time.perf_counter()
     found = refinement.refine(task, options, checkpoint=checkpoint, label="refine")
     seconds = time.perf_counter() - started
-    last = refinement.r_factor(
-        refinement.Task(
-            task.patterns, task.positions_px, found.object, found.probe, task.dead_pixels
-        )
-    )
+    last = refinement.r_factor(dataclasses.replace(task, object=found.object, probe=found.probe))
     write(output, scan, found, arguments.start, options)
     checkpoint.unlink(missing_ok=True)
     values = {
@@ -124,7 +126,9 @@ def run(arguments: argparse.Namespace) -> Answer:
     return Answer(text, values)
 
 
-def make_task(scan: Scan, path: Path, *, own_probe: bool = False) -> tuple[refinement.Task, float]:
+def make_task(
+    scan: Scan, path: Path, *, own_probe: bool = False, between: bool = False
+) -> tuple[refinement.Task, float]:
     """Bring scan and start together.
 
     Parameters
@@ -134,6 +138,8 @@ def make_task(scan: Scan, path: Path, *, own_probe: bool = False) -> tuple[refin
         Of the start; ``flat`` for ones.
     own_probe : bool
         Take the scan's probe even where the start has one that fits.
+    between : bool
+        Keep what positions have beyond whole pixels; they are rounded otherwise.
 
     Returns
     -------
@@ -147,8 +153,6 @@ def make_task(scan: Scan, path: Path, *, own_probe: bool = False) -> tuple[refin
     DataError
         If they do not belong together, or neither has a probe that fits.
     """
-    import dataclasses
-
     import numpy as np
 
     from ppn_tf import refinement
@@ -167,6 +171,7 @@ def make_task(scan: Scan, path: Path, *, own_probe: bool = False) -> tuple[refin
         refinement.filled(field),
         choose_probe(scan, None if own_probe else start),
         None if scan.mask is None or scan.mask.all() else ~scan.mask,
+        starts.corners_px(scan) - corners if between else None,
     )
     scale = refinement.fitted_scale(task)
     return dataclasses.replace(task, probe=(scale * task.probe).astype(np.complex64)), covered
@@ -197,8 +202,6 @@ def write(
     options: refinement.Options,
 ) -> None:
     """Write object and probe on the scan's grid."""
-    import dataclasses
-
     import numpy as np
 
     from ppn_tf.data import formats
