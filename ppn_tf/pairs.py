@@ -24,7 +24,7 @@ _OBJECT_WINDOWS = 4
 
 #: Share of the pairs that is held out, and the least share that must be left to train on.
 _HELD_OUT = FitOptions.validation_fraction
-_LEAST_KEPT = 0.5
+_LEAST_KEPT = 0.7
 
 #: Pixels of windows that are held at once.
 _BATCH_PIXELS = 1 << 21
@@ -127,7 +127,7 @@ def _corner(
 ) -> tuple[np.ndarray, np.ndarray] | None:
     """Return which windows lie in a corner, and which in it or clear of it, each (N,) bool.
 
-    None where less than half of the windows would be left to train on.
+    None where less than 70 % of the windows would be left to train on.
     """
     extent = np.maximum(np.ptp(corners, axis=0), 1)
     # how far into the corner: of a square that grows from it, the side

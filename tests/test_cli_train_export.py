@@ -46,6 +46,7 @@ def train(scan, out, *words):
 def test_train_on_a_scan_with_its_object(registered, scan, tmp_path, capsys):
     out = tmp_path / "own.keras"
     values = answer(capsys, *train(scan, out, "--epochs", 2))
+    told = "2 windows of a corner; 4 that overlap them or leave the object are not used"
     # 30 windows, of which 4 overlap those of the corner
     assert (values["pairs"], values["epochs"], values["window_px"]) == (26, 2, [8, 8])
     assert values["files"] == [str(out), str(out) + ".json"]
@@ -56,9 +57,7 @@ def test_train_on_a_scan_with_its_object(registered, scan, tmp_path, capsys):
     assert scaling.amplitude_range == pytest.approx(ends, abs=0.02)
     record = json.loads((tmp_path / "own.keras.json").read_text())
     assert len(record["history"]) == 2
-    assert (
-        values["held_out"] == record["settings"]["held_out"] == "2 windows of a corner of the scan"
-    )
+    assert values["held_out"] == record["settings"]["held_out"] == told
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "own.keras",
         "own.keras.json",

@@ -179,18 +179,20 @@ def _settings(arguments: argparse.Namespace, scan: Scan, pairs: Pairs) -> dict[s
         "bin_px": arguments.bin,
         "span_px": arguments.span,
         "pairs": len(pairs),
-        "held_out": _held_out(arguments, pairs),
+        "held_out": _held_out(arguments, scan, pairs),
         "pairs_sha256": digest.hexdigest(),
         "counts_per_pattern": float(pairs.patterns.sum(axis=(1, 2), dtype=float).mean()),
     }
 
 
-def _held_out(arguments: argparse.Namespace, pairs: Pairs) -> str:
+def _held_out(arguments: argparse.Namespace, scan: Scan, pairs: Pairs) -> str:
     if pairs.held_out is None:
         return "windows that overlap those trained on"
     count = int(pairs.held_out.sum())
-    where = "a corner of the scan" if arguments.simulate is None else "objects of their own"
-    return f"{count} windows of {where}"
+    if arguments.simulate is not None:
+        return f"{count} windows of objects of their own"
+    away = len(scan.patterns) - len(pairs)
+    return f"{count} windows of a corner; {away} that overlap them or leave the object are not used"
 
 
 def _write_record(output: Path, record: dict[str, Any]) -> Path:
