@@ -34,7 +34,8 @@ class Checkpoint(keras.callbacks.Callback):
     path : Path
         File to be replaced after every epoch.
     task : dict
-        Name to what decides the training besides the network, for `read_checkpoint`.
+        Name to what decides the training besides the network, for `read_checkpoint`:
+        equal there, but for a `fingerprint`.
     plateau : ResumablePlateau
     monitor : ResourceMonitor
     """
@@ -116,7 +117,7 @@ def read_checkpoint(path: Path, model: keras.Model, task: dict[str, Any]) -> dic
             "delete it to train from the start"
         )
     begun = state.get("task", {})
-    differ = [name for name in task if not _same(begun.get(name), task[name])]
+    differ = [name for name, now in task.items() if not _same(begun.get(name), now)]
     if differ:
         raise RecordError(
             f"checkpoint {path} is of another training: {', '.join(differ)} differ. Pass the same "
@@ -127,8 +128,8 @@ def read_checkpoint(path: Path, model: keras.Model, task: dict[str, Any]) -> dic
     return state
 
 
-def fingerprint(values: np.ndarray) -> float:
-    """Return a number that tells arrays apart and that rounding does not move.
+def fingerprint(values: np.ndarray) -> dict[str, float]:
+    """Return what tells arrays apart and rounding does not move.
 
     A training may go on on another machine, where the same data differ in their last bits:
     the projection on a fixed random direction does not, as a checksum would.
@@ -139,16 +140,18 @@ def fingerprint(values: np.ndarray) -> float:
 
     Returns
     -------
-    float
-        Of order 1; differs by the relative distance of two arrays, times a random factor.
+    dict
+        ``fingerprint`` of order 1; differs by the relative distance of two arrays, times a
+        random factor.
     """
     flat = np.asarray(values, np.float64).ravel()
     signs = 2.0 * np.random.default_rng(flat.size).integers(0, 2, flat.size, dtype=np.int8) - 1
     length = float(np.linalg.norm(flat))
-    return float(flat @ signs) / length if length else 0.0
+    return {"fingerprint": float(flat @ signs) / length if length else 0.0}
 
 
 def _same(begun: Any, now: Any) -> bool:
-    if isinstance(now, float) and isinstance(begun, float):
-        return abs(begun - now) <= _FINGERPRINT_TOLERANCE * max(1.0, abs(now))
+    if isinstance(now, dict) and isinstance(begun, dict):
+        away = abs(begun["fingerprint"] - now["fingerprint"])
+        return bool(away <= _FINGERPRINT_TOLERANCE * max(1.0, abs(now["fingerprint"])))
     return bool(begun == now)

@@ -172,6 +172,8 @@ def _registered(
         step = phase_cross_correlation(
             theirs, ours, upsample_factor=_SHIFT_UPSAMPLING, normalization=None
         )[0]
+        if not step.any():
+            break
         total += step
         # a ramp would be lost between pixels
         rows, cols = np.indices(found.shape)

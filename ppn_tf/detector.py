@@ -10,12 +10,11 @@ centres, which nothing moves.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 
 import numpy as np
 import scipy.fft
 
-from ppn_tf import refinement
+from ppn_tf import refinement, subpixel
 from ppn_tf.data.formats import starts
 from ppn_tf.data.formats.scan import Scan
 from ppn_tf.errors import DataError, OptionError
@@ -160,19 +159,24 @@ class Fit:
         """
         detector_px = (modes.shape[1], modes.shape[2])
         kept_px = self.cropped_px(detector_px)
-        aside = [
-            _beside_middle(new) * have / new - _beside_middle(have)
-            for have, new in zip(detector_px, kept_px, strict=True)
-        ]
+        aside = np.array(
+            [
+                _beside_middle(new) * have / new - _beside_middle(have)
+                for have, new in zip(detector_px, kept_px, strict=True)
+            ]
+        )
+        moving = scipy.fft.fftshift(subpixel.ramps(-aside, detector_px))
+        # the same ramp over the window: it moves the pattern in place of the probe
+        beside = np.full(2, (self.bin_px - 1) / 2)
+        tilting = scipy.fft.fftshift(subpixel.ramps(beside, kept_px))
         far = scipy.fft.fftshift(
             scipy.fft.fft2(scipy.fft.ifftshift(modes, axes=_AXES), axes=_AXES), axes=_AXES
         )
-        far = self._crop(far * _ramp(aside, detector_px))
+        far = self._crop(far * moving)
         near = scipy.fft.fftshift(
             scipy.fft.ifft2(scipy.fft.ifftshift(far, axes=_AXES), axes=_AXES), axes=_AXES
         )
-        near = near * _ramp([(1 - self.bin_px) / 2] * 2, kept_px)
-        kept = _central(near, self.window_px(detector_px))
+        kept = _central(near * tilting, self.window_px(detector_px))
         return (kept * self.bin_px * np.sqrt(self.counts_factor)).astype(np.complex64)
 
     def field(self, windows: np.ndarray) -> np.ndarray:
@@ -324,15 +328,6 @@ def _means(have: int, wanted: int, growth: float) -> np.ndarray:
 def _beside_middle(side: int) -> float:
     """Return how far the middle of pixel `side` // 2 lies beside that of the window [px]."""
     return side // 2 + 0.5 - side / 2
-
-
-def _ramp(moves_px: Sequence[float], sides: tuple[int, int]) -> np.ndarray:
-    """Return the ramp whose product with a spectrum moves what it belongs to up and left."""
-    rows, cols = (
-        np.exp(2j * np.pi * move * (np.arange(side) - side // 2) / side)
-        for move, side in zip(moves_px, sides, strict=True)
-    )
-    return rows[:, None] * cols
 
 
 def _central(values: np.ndarray, sides: tuple[int, int]) -> np.ndarray:

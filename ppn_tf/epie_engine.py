@@ -111,17 +111,19 @@ class PythonLoop:
     def set_probe(self, probe: np.ndarray) -> None:
         """As in `Engine`."""
         self._probe = probe.astype(self._object.dtype, copy=False)
+        self._conjugate = np.conj(self._probe)
         if self._problem.offsets_px is not None:
             self._spectrum = scipy.fft.fft2(self._probe)
         light = (self._probe.real**2 + self._probe.imag**2).sum(axis=0).max()
         self._gain = self._problem.alpha / max(float(light), TINY)
 
     def _visit(self, index: int, update_probe: bool) -> float:
-        problem, probe, ramp = self._problem, self._probe, None
+        problem, probe, conjugate, ramp = self._problem, self._probe, self._conjugate, None
         if problem.offsets_px is not None:
             ramp = subpixel.ramps(problem.offsets_px[index], probe.shape[1:])
             ramp = ramp.astype(probe.dtype)
             probe = scipy.fft.ifft2(self._spectrum * ramp)
+            conjugate = np.conj(probe)
         row, col = problem.positions_px[index]
         height, width = probe.shape[1:]
         window = self._object[row : row + height, col : col + width]
@@ -136,7 +138,7 @@ class PythonLoop:
             difference = difference[problem.alive]
         ratio = np.divide(measured, modulus, out=np.ones_like(modulus), where=correctable)
         change = scipy.fft.ifft2(fields * ratio) - waves
-        step = (np.conj(probe) * change).sum(axis=0) * self._gain
+        step = (conjugate * change).sum(axis=0) * self._gain
         if update_probe:
             density = max(float((window.real**2 + window.imag**2).max()), TINY)
             add = np.conj(window) * change * (problem.beta / density)

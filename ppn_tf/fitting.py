@@ -58,7 +58,7 @@ class Pairs:
         if held_out is not None and not (
             held_out.shape == shape[:1]
             and held_out.dtype == bool
-            and len({*held_out.tolist()}) == 2
+            and 0 < held_out.sum() < len(held_out)
         ):
             raise DataError(
                 f"held_out must be bool of shape {shape[:1]}, True for some and not for all, "

@@ -140,8 +140,8 @@ def test_cropped_probe_is_that_of_the_middle_of_its_pixels(side, crop):
     probe = at(np.arange(side) + 0.5)
     wanted = at((np.arange(crop) + 0.5) * side / crop)
     found = Fit(crop_px=crop).probe(probe[None])[0]
-    # at the scale of the cropped counts; the tail that cropping takes: measured 4e-4 to 1.2e-3
-    np.testing.assert_allclose(found * (crop / side) ** 2, wanted, atol=2e-3)
+    # at the scale of the cropped counts; the tail that cropping takes: measured 2.6e-4 to 3.8e-4
+    np.testing.assert_allclose(found * (crop / side) ** 2, wanted, atol=1e-3)
 
 
 def test_field_averages_over_larger_pixels():

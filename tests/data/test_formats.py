@@ -665,8 +665,8 @@ def test_cxi_lengths_have_units(scan, tmp_path, key, units, factor):
         file[key] = values * factor
         file[key].attrs["units"] = units
     wanted = dataclasses.replace(scan, object=None)
-    # rounding of the factor
-    assert_same(formats.read(path, **ASKED), wanted, metres=1e-18, px=1e-6)
+    # rounding of the factor: measured 1e-21 m
+    assert_same(formats.read(path, **ASKED), wanted, metres=1e-18, px=1e-9)
     with h5py.File(path, "a") as file:
         file[key].attrs["units"] = "furlong"
     with pytest.raises(DataError, match=f"{key}': expected a length in .*the units 'furlong'"):
